@@ -1,0 +1,1 @@
+//! What one machine has to do under a topology.

@@ -1,0 +1,15 @@
+//! The pure core of hobnail: what every machine decides, and nothing that it does.
+//!
+//! Nothing here reads a clock, opens a socket or a file, starts a thread or draws a random number. Time and
+//! randomness come in as arguments, deadlines go out as data, input and output are closed enums. So every run can be
+//! replayed exactly. Dependencies point one way, in the order of the list below; `tests/tidy.rs` holds them to it.
+
+pub mod assign;
+pub mod broker;
+pub mod ids;
+pub mod mqtt;
+pub mod plan;
+pub mod rights;
+pub mod time;
+pub mod topic;
+pub mod topology;

@@ -1,0 +1,1 @@
+//! The ordered steps from the running assignment to a wanted one.

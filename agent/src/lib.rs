@@ -1,0 +1,3 @@
+//! The shell of hobnail: sockets, files, signals and the command line around the pure core.
+
+pub mod cli;
