@@ -1,3 +1,5 @@
 //! The shell of hobnail: sockets, files, signals and the command line around the pure core.
 
 pub mod cli;
+pub mod topology_files;
+pub mod whoami;

@@ -113,6 +113,24 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
+/// Whether some topic matches both filters.
+#[must_use]
+pub fn overlaps(one: &str, other: &str) -> bool {
+    let dollar = |a: &str, b: &str| a.starts_with('$') && b.starts_with(['#', '+']);
+    if dollar(one, other) || dollar(other, one) {
+        return false;
+    }
+    let (mut left, mut right) = (one.split('/'), other.split('/'));
+    loop {
+        match (left.next(), right.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(a), Some(b)) if a == b => {}
+            (_, _) => return false,
+        }
+    }
+}
+
 impl Filter {
     pub fn new(text: &str) -> Result<Self, TopicError> {
         check_filter(text)?;

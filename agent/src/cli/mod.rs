@@ -1,1 +1,87 @@
-//! The command line.
+//! The command line: one file a command, each a thin road from arguments to the core and back.
+
+mod check;
+mod schema;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hobnail_core::topology::Topology;
+use hobnail_core::topology::report::Colour;
+
+use crate::topology_files::load_from_disk;
+
+/// How a command ends, beside success and failure.
+pub mod exit {
+    /// A topology that cannot be used.
+    pub const BAD_TOPOLOGY: u8 = 78;
+    /// A time limit ran out.
+    pub const TIMED_OUT: u8 = 27;
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "hobnail",
+    version,
+    about = "One dependable message network out of a handful of cheap machines",
+    after_help = "Exit codes: 0 ok, 1 failed or no, 2 usage, 27 timed out, 75 try later, 77 permission, 78 bad topology",
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Schema(schema::Args),
+}
+
+/// Do what the command line says.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("hobnail: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A topology file, and where its secrets are.
+#[derive(Debug, clap::Args)]
+pub struct TopologyArgs {
+    /// The topology file
+    pub file: PathBuf,
+    /// Look for keys and passwords here; without this, in /etc/hobnail/keys where that is there
+    #[arg(long, value_name = "FOLDER", env = "HOBNAIL_KEYS")]
+    pub keys: Option<PathBuf>,
+}
+
+impl TopologyArgs {
+    /// The checked topology, or the exit code after all problems have been told.
+    pub fn load(&self) -> Result<Topology, ExitCode> {
+        load_or_tell(&self.file, self.keys.as_deref())
+    }
+}
+
+pub fn load_or_tell(file: &Path, keys: Option<&Path>) -> Result<Topology, ExitCode> {
+    let loaded = load_from_disk(file, keys);
+    match loaded.topology {
+        Some(topology) => Ok(topology),
+        None => {
+            eprint!("{}", loaded.report.render(colour(std::io::stderr().is_terminal())));
+            Err(ExitCode::from(exit::BAD_TOPOLOGY))
+        }
+    }
+}
+
+/// Colour where a person looks, and has not said no.
+pub fn colour(terminal: bool) -> Colour {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if terminal && !refused { Colour::Ansi } else { Colour::Plain }
+}

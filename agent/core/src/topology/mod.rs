@@ -1,5 +1,19 @@
 //! The one file that describes a network: read, checked, and turned into a model that is valid by construction.
+//!
+//! The road is straight: `load` reads the files, `yaml` makes a located tree of each, `structure` holds it against the
+//! schema of `raw`, `de` turns it into the raw types, `check` into the `model`. Every problem on the way lands in one
+//! `Report`.
 
+mod check;
+mod de;
+mod load;
 pub mod model;
+mod raw;
+pub mod report;
+mod structure;
+mod yaml;
 
+pub use check::{MACHINES_MAX, VERSION};
+pub use load::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load, schema};
 pub use model::Topology;
+pub use report::Report;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::Name;
 use crate::rights::Rights;
@@ -71,10 +72,12 @@ pub struct Failover {
     pub failback: Failback,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failback {
+    /// By themselves, once it has been back for `hold_down`.
     Auto,
+    /// Only when `hobnail promote` says so.
     Manual,
 }
 
@@ -119,12 +122,15 @@ pub struct Store {
     pub when_full: WhenFull,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenFull {
+    /// The oldest waiting message goes.
     #[default]
     DropOldest,
+    /// The new message goes.
     DropNewest,
+    /// The publisher waits or is told that the quota is full.
     Block,
 }
 
@@ -157,19 +163,25 @@ pub struct TopicRule {
     pub max_age: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ack {
+    /// Accepted in memory.
     Memory,
+    /// On this machine's disk.
     Disk,
+    /// On this machine's disk and on another's.
     Replicated,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lane {
+    /// Kept in memory only.
     Memory,
+    /// Kept on disk until it is safe elsewhere.
     Disk,
+    /// As `disk`, and sent before all others.
     Urgent,
 }
 

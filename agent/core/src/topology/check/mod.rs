@@ -1,0 +1,67 @@
+//! From the raw types to the model: every rule that needs more than one key, and every default.
+
+mod doors;
+mod machines;
+mod names;
+mod rights;
+mod settings;
+mod units;
+
+use super::load::{SecretFact, SecretFile, Surroundings};
+use super::model::Topology;
+use super::raw::RawTopology;
+use super::report::{Code, Report, Span};
+
+pub use names::MACHINES_MAX;
+
+/// The language's version that this program reads.
+pub const VERSION: u64 = 1;
+
+/// The model, as far as one can be made; it counts only if the report stays clean.
+pub fn check(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mut Report) -> Option<Topology> {
+    if let Some(version) = raw.version.as_ref().filter(|version| version.value != VERSION) {
+        let message = format!("version {} of the topology language is not known here", version.value);
+        let help = format!("this program reads version {VERSION}");
+        report.add_with_help(Code::UnknownVersion, version.span, message, help);
+        return None;
+    }
+    let network = raw.network.as_ref().and_then(|name| units::name(name, report));
+    let heartbeat = settings::heartbeat(raw, report);
+    let failover = settings::failover(raw, report);
+    let built = machines::build(raw, surroundings, report);
+    let keys = settings::keys(raw, built.machines.len(), surroundings, report);
+    let topics = settings::topics(raw, report);
+    rights::unheard(&built.machines, &built.publish_spans, report);
+    let tests = raw.tests.iter().filter_map(|test| rights::test(test, &built.machines, report)).collect();
+    Some(Topology {
+        network: network?,
+        heartbeat,
+        failover,
+        keys,
+        machines: built.machines,
+        ranking: built.ranking,
+        topics,
+        tests,
+    })
+}
+
+/// Tell what is wrong with the file of a secret, with the command that mends it.
+fn secret(file: SecretFile<'_>, span: Span, surroundings: &mut dyn Surroundings, report: &mut Report) {
+    match surroundings.secret(file) {
+        SecretFact::Fine | SecretFact::NotLooked => {}
+        SecretFact::Missing { path } => {
+            let help = match file {
+                SecretFile::Key(_) => {
+                    "copy it from another machine of the network; it is never in this file".to_owned()
+                }
+                SecretFile::Password(_) => format!("write it with `hobnail passwd {path}`"),
+                SecretFile::CertificateKey(_) => "put the certificate's private key there, mode 0600".to_owned(),
+            };
+            report.add_with_help(Code::KeyFileMissing, span, format!("{path} is not there"), help);
+        }
+        SecretFact::Open { path, mode } => {
+            let message = format!("others can read {path} (mode {mode:04o})");
+            report.add_with_help(Code::KeyFileOpen, span, message, format!("chmod 600 {path}"));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `hobnail check`: everything that is wrong with a topology, at once.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use super::{TopologyArgs, colour, exit};
+use crate::topology_files::load_from_disk;
+
+/// Check a topology file and tell everything that is wrong with it
+///
+/// Silent where all is well. Never touches the network.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    /// Tell the problems as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = load_from_disk(&args.topology.file, args.topology.keys.as_deref());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&loaded.report.json())?);
+    } else {
+        print!("{}", loaded.report.render(colour(std::io::stdout().is_terminal())));
+    }
+    let code = if loaded.topology.is_some() { 0 } else { exit::BAD_TOPOLOGY };
+    Ok(ExitCode::from(code))
+}

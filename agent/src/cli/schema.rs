@@ -1,0 +1,12 @@
+//! `hobnail schema`: the topology's JSON Schema, for editors.
+
+use std::process::ExitCode;
+
+/// Print the JSON Schema of topology files, with which editors complete and check them
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(&hobnail_core::topology::schema())?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,81 @@
+//! What a check may ask of this machine: the topology's files, and how the files of its secrets stand.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use hobnail_core::topology::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load};
+
+/// Where keys and passwords live, unless `--keys` or the environment says otherwise.
+pub const KEY_DIRECTORY: &str = "/etc/hobnail/keys";
+
+/// This machine's file system, as a check sees it.
+pub struct Disk {
+    /// `None`: this is not where the secrets live, so nothing is said about them.
+    key_directory: Option<PathBuf>,
+}
+
+impl Disk {
+    /// Look at the secrets in `named`, or in the usual place where that is there.
+    #[must_use]
+    pub fn new(named: Option<&Path>) -> Self {
+        let usual = Path::new(KEY_DIRECTORY);
+        let key_directory = named.map(Path::to_owned).or_else(|| usual.is_dir().then(|| usual.to_owned()));
+        Self { key_directory }
+    }
+
+    /// Where the secret `file` is.
+    #[must_use]
+    pub fn path(&self, file: SecretFile<'_>) -> Option<PathBuf> {
+        let directory = self.key_directory.as_ref()?;
+        Some(match file {
+            SecretFile::Key(name) => directory.join(format!("{name}.key")),
+            SecretFile::Password(path) | SecretFile::CertificateKey(path) => directory.join(path),
+        })
+    }
+}
+
+impl Surroundings for Disk {
+    fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {
+        let read = || -> io::Result<Vec<u8>> {
+            if fs::metadata(path)?.is_dir() {
+                return Err(io::Error::other("it is a directory"));
+            }
+            let mut bytes = Vec::new();
+            let most = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+            File::open(path)?.take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|error| plain(&error))
+    }
+
+    fn secret(&mut self, file: SecretFile<'_>) -> SecretFact {
+        let Some(path) = self.path(file) else {
+            return SecretFact::NotLooked;
+        };
+        let shown = path.display().to_string();
+        match fs::metadata(&path) {
+            Err(_) => SecretFact::Missing { path: shown },
+            Ok(facts) => {
+                let mode = facts.permissions().mode() & 0o7777;
+                if mode & 0o077 == 0 { SecretFact::Fine } else { SecretFact::Open { path: shown, mode } }
+            }
+        }
+    }
+}
+
+/// Read and check a topology of this machine.
+#[must_use]
+pub fn load_from_disk(path: &Path, key_directory: Option<&Path>) -> Loaded {
+    load(&path.to_string_lossy(), &mut Disk::new(key_directory))
+}
+
+/// An error of the system without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text.chars().next().map_or_else(String::new, |first| {
+        first.to_lowercase().collect::<String>() + text.get(first.len_utf8()..).unwrap_or("")
+    })
+}

@@ -1,0 +1,30 @@
+//! Which entry of the topology this machine is.
+
+use std::env;
+use std::fs;
+
+use hobnail_core::ids::{Name, NameError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum WhoAmIError {
+    #[error("`{0}` cannot be a machine's name: {1}")]
+    BadName(String, NameError),
+    #[error("this machine has no host name; say which machine it is with --name")]
+    NoHostName,
+}
+
+/// `--name`, then `HOBNAIL_NAME`, then the host name up to its first dot.
+pub fn whoami(named: Option<&str>) -> Result<Name, WhoAmIError> {
+    let given = named.map(str::to_owned).or_else(|| env::var("HOBNAIL_NAME").ok()).filter(|name| !name.is_empty());
+    let name = match given {
+        Some(name) => name,
+        None => host_name().ok_or(WhoAmIError::NoHostName)?,
+    };
+    Name::new(&name).map_err(|error| WhoAmIError::BadName(name, error))
+}
+
+fn host_name() -> Option<String> {
+    let full = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let short = full.trim().split('.').next()?.to_owned();
+    (!short.is_empty()).then_some(short)
+}
