@@ -96,8 +96,8 @@ impl Reader {
         let text = self.text(path, named_at, surroundings)?;
         let file = FileId(u16::try_from(self.report.files.len()).ok()?);
         self.report.files.push(SourceFile { name: path.to_owned(), text: text.clone() });
-        let node = yaml::parse(file, &text, &mut self.report)?;
-        if !structure::check(&node, part, &self.schema, &mut self.report) {
+        let mut node = yaml::parse(file, &text, &mut self.report)?;
+        if !structure::check(&mut node, part, &self.schema, &mut self.report) {
             return None;
         }
         let mut raw = match RawTopology::deserialize(NodeDecoder(&node)) {
@@ -135,35 +135,27 @@ impl Reader {
 
     /// The file's text, if it is one; what is wrong with it is told at the place that named it.
     fn text(&mut self, path: &str, named_at: Option<Span>, surroundings: &mut dyn Surroundings) -> Option<String> {
-        let read = surroundings.read(path);
-        let span = named_at.unwrap_or_else(|| {
-            // Nothing of the file itself can be shown yet: point at its first place.
-            self.report.files.push(SourceFile { name: path.to_owned(), text: String::new() });
-            Span::default()
-        });
-        let text = match read {
-            Err(error) => {
-                self.report.add(Code::Unreadable, span, format!("cannot read {path}: {error}"));
-                None
-            }
+        let (code, message, shown, at) = match surroundings.read(path) {
+            Err(error) => (Code::Unreadable, format!("cannot read {path}: {error}"), String::new(), 0),
             Ok(bytes) if bytes.len() > FILE_BYTES_MAX => {
                 let message = format!("{path} is larger than {FILE_BYTES_MAX} bytes; is it a topology?");
-                self.report.add(Code::TooLarge, span, message);
-                None
+                (Code::TooLarge, message, String::new(), 0)
             }
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Some(text),
+                Ok(text) => return Some(text),
                 Err(error) => {
-                    let at = error.utf8_error().valid_up_to();
-                    self.report.add(Code::NotUtf8, span, format!("{path} is not UTF-8 text, from byte {at} on"));
-                    None
+                    let at = u32::try_from(error.utf8_error().valid_up_to()).unwrap_or(0);
+                    let shown = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                    (Code::NotUtf8, format!("{path} is not UTF-8 text"), shown, at)
                 }
             },
         };
-        if named_at.is_none() && text.is_some() {
-            self.report.files.pop();
-        }
-        text
+        let span = named_at.unwrap_or_else(|| {
+            self.report.files.push(SourceFile { name: path.to_owned(), text: shown });
+            Span { file: FileId(0), start: at, end: at }
+        });
+        self.report.add(code, span, message);
+        None
     }
 }
 

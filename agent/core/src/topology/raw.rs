@@ -201,35 +201,32 @@ pub struct RawClient {
     pub limits: Option<Spanned<RawLimits>>,
 }
 
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["match"]))]
 pub struct RawTopic {
     /// The topics that this line is about.
     #[serde(rename = "match")]
-    pub matches: Text,
+    pub matches: Option<Text>,
     /// When a publisher at QoS 1 or 2 is told that its message is kept.
-    #[serde(default)]
     pub ack: Option<Ack>,
     /// How the message travels.
-    #[serde(default)]
     pub lane: Option<Lane>,
     /// How long it is worth delivering, such as 7d.
-    #[serde(default)]
     pub max_age: Option<Text>,
 }
 
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["client", "publish"]))]
 pub struct RawTest {
     /// Who publishes.
-    pub client: Text,
+    pub client: Option<Text>,
     /// The topic it publishes to.
-    pub publish: Text,
+    pub publish: Option<Text>,
     /// Who may get it.
-    #[serde(default)]
     pub delivered_to: Option<Vec<Text>>,
     /// `denied: true`: it may not be published at all.
-    #[serde(default)]
     pub denied: Option<bool>,
 }
 

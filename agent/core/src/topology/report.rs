@@ -206,6 +206,10 @@ impl Report {
     }
 
     fn push(&mut self, code: Code, span: Span, message: String, help: Option<String>) {
+        // A range or a role says a thing once for every machine that it stands for; once is enough to read.
+        if self.problems.iter().any(|known| known.code == code && known.span == span && known.message == message) {
+            return;
+        }
         if self.problems.len() >= PROBLEMS_MAX {
             self.dropped += 1;
         } else {
@@ -280,7 +284,11 @@ impl Report {
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
         if !place.text.is_empty() {
-            let (shown, lead, width) = place.excerpt();
+            let (mut shown, lead, width) = place.excerpt();
+            if problem.code == Code::SecretInFile {
+                // The value stands right behind the key, and reports end up in logs.
+                shown = shown.chars().take(lead + width).chain(": …".chars()).collect();
+            }
             let _ = writeln!(out, "{blue}{number} |{off} {shown}");
             let _ = writeln!(out, "{blue}{margin} |{off} {}{red}{}{off}", " ".repeat(lead), "^".repeat(width));
         }

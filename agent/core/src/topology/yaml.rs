@@ -194,7 +194,10 @@ fn syntax_error(file: FileId, text: &str, error: &ScanError, report: &mut Report
     let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
     let span = Span { file, start: offset(at), end: offset(at + 1) };
     let rest = text.get(at..).unwrap_or("");
-    if rest.trim().is_empty() {
+    if let Some(span) = bare_hash(file, text) {
+        let help = "an unquoted `#` begins a comment; write it in quotes, as \"#\" or \"line/#\"";
+        report.add_with_help(Code::UnquotedHash, span, "a comment cuts this list short", help);
+    } else if rest.trim().is_empty() || error.info().starts_with("unclosed") {
         let last = text.trim_end();
         let start = offset(last.char_indices().next_back().map_or(0, |(at, _)| at));
         let span = Span { file, start, end: offset(last.len()) };
@@ -214,6 +217,23 @@ fn indented_with_tab(file: FileId, text: &str) -> Option<Span> {
         let says_something = !body.trim().is_empty() && !body.starts_with('#');
         if let Some(tab) = line.get(..indent).and_then(|lead| lead.find('\t')).filter(|_| says_something) {
             return Some(Span { file, start: offset(start + tab), end: offset(start + tab + 1) });
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// A `#` where an item of a list on one line should be: `[a, #]`.
+fn bare_hash(file: FileId, text: &str) -> Option<Span> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let cut = line.match_indices('#').find(|(at, _)| {
+            let before = line.get(..*at).unwrap_or("");
+            let open = before.matches('[').count() > before.matches(']').count();
+            open && before.trim_end().ends_with(['[', ',']) && before.matches('"').count() % 2 == 0
+        });
+        if let Some((at, _)) = cut {
+            return Some(Span { file, start: offset(start + at), end: offset(start + at + 1) });
         }
         start += line.len();
     }

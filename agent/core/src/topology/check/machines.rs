@@ -7,8 +7,8 @@ use crate::ids::Name;
 use crate::rights::{Allow, Rights};
 use crate::topology::load::{SecretFile, Surroundings};
 use crate::topology::model::{Kind, Machine};
-use crate::topology::raw::{RawBroker, RawClient, RawRights, RawTopology, Text};
-use crate::topology::report::{Code, Report, Span, nearest};
+use crate::topology::raw::{RawBroker, RawClient, RawDoors, RawRights, RawTopology, Text};
+use crate::topology::report::{Code, Report, Span, Spanned, nearest};
 
 use super::doors::{self, Opener};
 use super::names::{self, MACHINES_MAX};
@@ -36,7 +36,7 @@ struct Work<'a> {
 pub fn build(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mut Report) -> Built {
     let solo = raw.brokers.0.len() == 1 && raw.clients.0.iter().all(|(_, client)| client.device == Some(true));
     let mut work = Work { raw, built: Built::default(), named_at: BTreeMap::new(), solo };
-    if raw.brokers.0.is_empty() {
+    if raw.brokers.0.is_empty() && report.is_clean() {
         let span = raw.network.as_ref().map(|network| network.span).unwrap_or_default();
         let help = "name the machine that carries the others' messages: brokers: { hub: { host: 10.0.0.10 } }";
         report.add_with_help(Code::NoBroker, span, "this network has no broker", help);
@@ -104,7 +104,8 @@ impl Work<'_> {
         let own = RawRightsRef { publish: raw.publish.as_ref(), subscribe: raw.subscribe.as_ref() };
         let rights = self.rights(&name, raw.role.as_ref(), own, report);
         let mute = matches!(&rights, Rights { publish: Allow::Only(p), subscribe: Allow::Only(s) } if p.is_empty() && s.is_empty());
-        if mute {
+        // A list that another problem has emptied says nothing.
+        if mute && report.is_clean() {
             let message = format!("`{name}` may neither publish nor subscribe: nothing can reach it or come from it");
             report.add(Code::Unreachable, key.span, message);
         }
@@ -254,7 +255,8 @@ impl Work<'_> {
 
     /// Every device has a door to come in by.
     fn devices(&self, report: &mut Report) {
-        if self.built.machines.values().any(|machine| machine.doors.devices.is_some()) {
+        let has_door = |doors: &Option<Spanned<RawDoors>>| doors.as_ref().is_some_and(|d| d.value.devices.is_some());
+        if has_door(&self.raw.doors) || self.raw.brokers.0.iter().any(|(_, broker)| has_door(&broker.doors)) {
             return;
         }
         for (key, _) in self.raw.clients.0.iter().filter(|(_, client)| client.device == Some(true)) {

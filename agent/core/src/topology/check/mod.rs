@@ -31,6 +31,10 @@ pub fn check(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mu
     let built = machines::build(raw, surroundings, report);
     let keys = settings::keys(raw, built.machines.len(), surroundings, report);
     let topics = settings::topics(raw, report);
+    if !report.is_clean() {
+        // What follows weighs the rights of whole machines, and would only tell the problems above a second time.
+        return None;
+    }
     rights::unheard(&built.machines, &built.publish_spans, report);
     let tests = raw.tests.iter().filter_map(|test| rights::test(test, &built.machines, report)).collect();
     Some(Topology {

@@ -116,11 +116,12 @@ pub fn test(raw: &Spanned<RawTest>, machines: &BTreeMap<Name, Machine>, report: 
     let impossible = |report: &mut Report, span: Span, message: String| {
         report.add(Code::TestImpossible, span, message);
     };
-    if let Err(error) = topic::check_name(&line.publish.value) {
-        impossible(report, line.publish.span, format!("nobody can publish to `{}`: {error}", line.publish.value));
+    let (client, publish) = (line.client.as_ref()?, line.publish.as_ref()?);
+    if let Err(error) = topic::check_name(&publish.value) {
+        impossible(report, publish.span, format!("nobody can publish to `{}`: {error}", publish.value));
         return None;
     }
-    let sender = machine(&line.client, machines, report)?;
+    let sender = machine(client, machines, report)?;
     let expect = match (&line.delivered_to, line.denied) {
         (Some(names), None) if !names.is_empty() => {
             let mut receivers = Vec::new();
@@ -140,7 +141,7 @@ pub fn test(raw: &Spanned<RawTest>, machines: &BTreeMap<Name, Machine>, report: 
             return None;
         }
     };
-    let topic = line.publish.value.as_str();
+    let topic = publish.value.as_str();
     if let Some(fault) = fault(sender, topic, &expect, machines) {
         report.add(Code::TestFailed, raw.span, fault);
         return None;

@@ -123,7 +123,7 @@ fn limits_layer(raw: &RawLimits, limits: &mut Limits, report: &mut Report) {
 pub fn topics(raw: &RawTopology, report: &mut Report) -> Vec<TopicRule> {
     let mut rules: Vec<TopicRule> = Vec::new();
     for line in &raw.topics {
-        let text = &line.value.matches;
+        let Some(text) = &line.value.matches else { continue };
         let Some(filter) = units::filter(text, &text.value, report) else { continue };
         if let Some(first) = rules.iter().find(|rule| rule.filter.covers(filter.as_str())) {
             let message = format!("`{}` above already takes everything that `{filter}` matches", first.filter);
