@@ -187,14 +187,19 @@ fn names_a_variant(pat: &syn::Pat) -> bool {
     if let syn::Pat::Or(either) = pat {
         return either.cases.iter().any(names_a_variant);
     }
-    match pat {
-        syn::Pat::Path(path) => of_enum(&path.path),
-        syn::Pat::TupleStruct(tuple) => of_enum(&tuple.path) || tuple.elems.iter().any(names_a_variant),
-        syn::Pat::Struct(fields) => of_enum(&fields.path),
-        syn::Pat::Tuple(tuple) => tuple.elems.iter().any(names_a_variant),
-        syn::Pat::Reference(inner) => names_a_variant(&inner.pat),
-        _ => false,
+    if let syn::Pat::Path(path) = pat {
+        return of_enum(&path.path);
     }
+    if let syn::Pat::TupleStruct(tuple) = pat {
+        return of_enum(&tuple.path) || tuple.elems.iter().any(names_a_variant);
+    }
+    if let syn::Pat::Struct(fields) = pat {
+        return of_enum(&fields.path);
+    }
+    if let syn::Pat::Tuple(tuple) = pat {
+        return tuple.elems.iter().any(names_a_variant);
+    }
+    matches!(pat, syn::Pat::Reference(inner) if names_a_variant(&inner.pat))
 }
 
 /// Every path that a `use` brings in, groups spread out.

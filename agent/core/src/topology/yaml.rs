@@ -109,7 +109,13 @@ impl Builder<'_> {
                 self.report.add(Code::YamlSyntax, span, "a second document begins here; a topology is one document");
                 Err(Refused)
             }
-            _ => Ok(()),
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::Anchor(..)
+            | Event::Comment(..)
+            | _ => Ok(()),
         }
     }
 
