@@ -1,1 +1,193 @@
-//! What one machine has to do under a topology.
+//! What one machine has to do under a topology: the part of the model that is its own, and nothing else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::ids::Name;
+use crate::rights::Rights;
+use crate::topology::Topology;
+use crate::topology::model::{
+    Doors, Failover, Heartbeat, Host, Keys, Kind, Limits, Machine, Store, TlsFiles, TopicRule,
+};
+
+/// Everything that the agent of one machine needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Assignment {
+    pub me: Name,
+    pub network: Name,
+    pub role: Role,
+    pub doors: BTreeMap<DoorKind, Door>,
+    /// Every other broker, by name.
+    pub links: BTreeMap<Name, Link>,
+    /// The names of `links`, the most wanted home first.
+    pub homes: Vec<Name>,
+    /// What the programs of this machine may do.
+    pub rights: Rights,
+    /// The machines that may come in by the agent door, with what they may do; empty on clients.
+    pub peers: BTreeMap<Name, Rights>,
+    /// The devices that may come in by the device door; empty where there is none.
+    pub devices: BTreeMap<Name, Device>,
+    pub keys: Option<Keys>,
+    pub topics: Vec<TopicRule>,
+    pub heartbeat: Heartbeat,
+    pub failover: Failover,
+    pub store: Store,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Carries messages for others; 0 is the best rank.
+    Broker {
+        rank: usize,
+    },
+    Client,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DoorKind {
+    Programs,
+    WebSocket,
+    Unix,
+    Devices,
+    Agents,
+}
+
+/// Where a door listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    Tcp(SocketAddr),
+    Tls {
+        listen: SocketAddr,
+        files: TlsFiles,
+    },
+    Unix(Box<str>),
+    /// On every address, for agents.
+    Agents(u16),
+}
+
+/// Where another broker's agent door is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    pub host: Host,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    pub password_file: Option<Box<str>>,
+    pub rights: Rights,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignError {
+    #[error("no machine is called `{0}` in this network")]
+    NotInTopology(Name),
+    #[error("`{0}` is a device: it runs no agent")]
+    IsDevice(Name),
+}
+
+/// What `me` has to do.
+pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError> {
+    let machine = topology.machines.get(me).ok_or_else(|| AssignError::NotInTopology(me.clone()))?;
+    let (role, home) = match &machine.kind {
+        Kind::Broker { .. } => (Role::Broker { rank: rank(topology, me) }, None),
+        Kind::Client { home } => (Role::Client, home.as_ref()),
+        Kind::Device { .. } => return Err(AssignError::IsDevice(me.clone())),
+    };
+    let others = |name: &&Name| *name != me;
+    let links: BTreeMap<Name, Link> =
+        topology.ranking.iter().filter(others).filter_map(|name| link(topology, name)).collect();
+    let homes = homes(topology, home).into_iter().filter(|name| links.contains_key(name)).collect();
+    let is_broker = matches!(role, Role::Broker { .. });
+    let doors = doors(&machine.doors);
+    let opens = |kind: DoorKind| is_broker && doors.contains_key(&kind);
+    Ok(Assignment {
+        me: me.clone(),
+        network: topology.network.clone(),
+        role,
+        links,
+        homes,
+        rights: machine.rights.clone(),
+        peers: if opens(DoorKind::Agents) { peers(topology, me) } else { BTreeMap::new() },
+        devices: if opens(DoorKind::Devices) { devices(topology) } else { BTreeMap::new() },
+        doors,
+        keys: topology.keys.clone(),
+        topics: topology.topics.clone(),
+        heartbeat: topology.heartbeat,
+        failover: topology.failover,
+        store: machine.store.clone(),
+        limits: machine.limits.clone(),
+    })
+}
+
+/// The order in which brokers are wanted as home: the preferred one, those that stand in for it, then all by rank.
+#[must_use]
+pub fn homes(topology: &Topology, preferred: Option<&Name>) -> Vec<Name> {
+    let mut order: Vec<Name> = Vec::new();
+    // Backups rank strictly lower, so this ends; a broker that comes again is skipped all the same.
+    let mut open: Vec<&Name> = preferred.or(topology.ranking.first()).into_iter().collect();
+    while let Some(name) = open.pop() {
+        if order.contains(name) {
+            continue;
+        }
+        order.push(name.clone());
+        if let Some(Machine { kind: Kind::Broker { backups, .. }, .. }) = topology.machines.get(name) {
+            open.extend(backups.iter().rev());
+        }
+    }
+    let rest = topology.ranking.iter().filter(|name| !order.contains(name)).cloned();
+    let rest: Vec<Name> = rest.collect();
+    order.extend(rest);
+    order
+}
+
+fn rank(topology: &Topology, name: &Name) -> usize {
+    topology.ranking.iter().position(|broker| broker == name).unwrap_or(topology.ranking.len())
+}
+
+fn link(topology: &Topology, name: &Name) -> Option<(Name, Link)> {
+    let machine = topology.machines.get(name)?;
+    match &machine.kind {
+        Kind::Broker { host, .. } => Some((name.clone(), Link { host: host.clone(), port: machine.doors.agents? })),
+        Kind::Client { .. } | Kind::Device { .. } => None,
+    }
+}
+
+fn doors(doors: &Doors) -> BTreeMap<DoorKind, Door> {
+    let device_door = doors.devices.as_ref().map(|door| match &door.tls {
+        Some(files) => Door::Tls { listen: door.listen, files: files.clone() },
+        None => Door::Tcp(door.listen),
+    });
+    let all = [
+        (DoorKind::Programs, doors.programs.map(Door::Tcp)),
+        (DoorKind::WebSocket, doors.websocket.map(Door::Tcp)),
+        (DoorKind::Unix, doors.unix.clone().map(Door::Unix)),
+        (DoorKind::Devices, device_door),
+        (DoorKind::Agents, doors.agents.map(Door::Agents)),
+    ];
+    all.into_iter().filter_map(|(kind, door)| Some((kind, door?))).collect()
+}
+
+fn peers(topology: &Topology, me: &Name) -> BTreeMap<Name, Rights> {
+    let machines = topology.machines.iter().filter(|(name, _)| *name != me);
+    machines
+        .filter(|(_, machine)| !matches!(machine.kind, Kind::Device { .. }))
+        .map(|(name, machine)| (name.clone(), machine.rights.clone()))
+        .collect()
+}
+
+fn devices(topology: &Topology) -> BTreeMap<Name, Device> {
+    let device = |machine: &Machine| match &machine.kind {
+        Kind::Device { password_file, .. } => {
+            Some(Device { password_file: password_file.clone(), rights: machine.rights.clone() })
+        }
+        Kind::Broker { .. } | Kind::Client { .. } => None,
+    };
+    topology.machines.iter().filter_map(|(name, machine)| Some((name.clone(), device(machine)?))).collect()
+}

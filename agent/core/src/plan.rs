@@ -1,1 +1,306 @@
-//! The ordered steps from the running assignment to a wanted one.
+//! The ordered steps from the running assignment to a wanted one. Boot is the plan from nothing, a reload is the next.
+//!
+//! Laws, held by tests over generated topologies: `plan(a, a)` is empty, and applying `plan(a, b)` to `a` gives exactly
+//! `b`. What moves is opened before it is closed, so that nobody stands before two shut doors.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::assign::{Assignment, Device, Door, DoorKind, Link, Role};
+use crate::ids::Name;
+use crate::rights::Rights;
+use crate::topology::model::{Failover, Heartbeat, Keys, Limits, Store, TopicRule};
+
+/// One thing to do. Every step carries all that it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Become another machine, or one of another network: everything else follows.
+    Become {
+        me: Name,
+        network: Name,
+    },
+    SetKeys(Option<Keys>),
+    SetLimits(Limits),
+    SetStore(Store),
+    SetTopics(Vec<TopicRule>),
+    SetHeartbeat(Heartbeat),
+    SetFailover(Failover),
+    TakeRole(Role),
+    SetRights(Rights),
+    AdmitPeer {
+        name: Name,
+        rights: Rights,
+    },
+    AdmitDevice {
+        name: Name,
+        device: Device,
+    },
+    OpenDoor {
+        kind: DoorKind,
+        door: Door,
+    },
+    /// The new place opens first; then those who came in by the old one are let go.
+    MoveDoor {
+        kind: DoorKind,
+        from: Door,
+        to: Door,
+    },
+    OpenLink {
+        name: Name,
+        link: Link,
+    },
+    MoveLink {
+        name: Name,
+        link: Link,
+    },
+    SetHomes(Vec<Name>),
+    CloseLink(Name),
+    CloseDoor(DoorKind),
+    ExpelDevice(Name),
+    ExpelPeer(Name),
+}
+
+/// Whose connections a step ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drops {
+    Nobody,
+    /// Everyone who came in by this door.
+    Door(DoorKind),
+    /// This machine's link to that broker.
+    Link(Name),
+    Peer(Name),
+    Device(Name),
+    /// Every link and every peer: they prove membership of a network.
+    AllMachines,
+}
+
+/// The steps that make `wanted` of `running`.
+#[must_use]
+pub fn plan(running: Option<&Assignment>, wanted: &Assignment) -> Vec<Step> {
+    let nothing = nothing(wanted);
+    let now = running.unwrap_or(&nothing);
+    let mut steps = Vec::new();
+    if running.is_none() || now.me != wanted.me || now.network != wanted.network {
+        steps.push(Step::Become { me: wanted.me.clone(), network: wanted.network.clone() });
+    }
+    settings(now, wanted, &mut steps);
+    arrivals(now, wanted, &mut steps);
+    departures(now, wanted, &mut steps);
+    steps
+}
+
+/// Settings that change in place.
+fn settings(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
+    let mut set = |changed: bool, step: fn(&Assignment) -> Step| {
+        if changed {
+            steps.push(step(wanted));
+        }
+    };
+    set(now.keys != wanted.keys, |to| Step::SetKeys(to.keys.clone()));
+    set(now.limits != wanted.limits, |to| Step::SetLimits(to.limits.clone()));
+    set(now.store != wanted.store, |to| Step::SetStore(to.store.clone()));
+    set(now.topics != wanted.topics, |to| Step::SetTopics(to.topics.clone()));
+    set(now.heartbeat != wanted.heartbeat, |to| Step::SetHeartbeat(to.heartbeat));
+    set(now.failover != wanted.failover, |to| Step::SetFailover(to.failover));
+    set(now.role != wanted.role, |to| Step::TakeRole(to.role));
+    set(now.rights != wanted.rights, |to| Step::SetRights(to.rights.clone()));
+}
+
+/// What is new or elsewhere, before anything goes.
+fn arrivals(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
+    for (name, rights) in changed(&now.peers, &wanted.peers) {
+        steps.push(Step::AdmitPeer { name: name.clone(), rights: rights.clone() });
+    }
+    for (name, device) in changed(&now.devices, &wanted.devices) {
+        steps.push(Step::AdmitDevice { name: name.clone(), device: device.clone() });
+    }
+    for (kind, door) in changed(&now.doors, &wanted.doors) {
+        let (kind, to) = (*kind, door.clone());
+        steps.push(match now.doors.get(&kind) {
+            Some(from) => Step::MoveDoor { kind, from: from.clone(), to },
+            None => Step::OpenDoor { kind, door: to },
+        });
+    }
+    for (name, link) in changed(&now.links, &wanted.links) {
+        let (name, link) = (name.clone(), link.clone());
+        steps.push(match now.links.contains_key(&name) {
+            true => Step::MoveLink { name, link },
+            false => Step::OpenLink { name, link },
+        });
+    }
+    if now.homes != wanted.homes {
+        steps.push(Step::SetHomes(wanted.homes.clone()));
+    }
+}
+
+fn departures(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
+    steps.extend(gone(&now.links, &wanted.links).cloned().map(Step::CloseLink));
+    steps.extend(gone(&now.doors, &wanted.doors).copied().map(Step::CloseDoor));
+    steps.extend(gone(&now.devices, &wanted.devices).cloned().map(Step::ExpelDevice));
+    steps.extend(gone(&now.peers, &wanted.peers).cloned().map(Step::ExpelPeer));
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    now: &'a BTreeMap<K, V>,
+    wanted: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    wanted.iter().filter(|(key, value)| now.get(key) != Some(value))
+}
+
+fn gone<'a, K: Ord, V>(now: &'a BTreeMap<K, V>, wanted: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a K> {
+    now.keys().filter(|key| !wanted.contains_key(key))
+}
+
+/// An agent that does nothing yet. Its settings are the wanted ones: there is nothing to change them from.
+fn nothing(wanted: &Assignment) -> Assignment {
+    Assignment {
+        doors: BTreeMap::new(),
+        links: BTreeMap::new(),
+        homes: Vec::new(),
+        peers: BTreeMap::new(),
+        devices: BTreeMap::new(),
+        ..wanted.clone()
+    }
+}
+
+/// What `running` is after `steps`.
+#[must_use]
+pub fn apply(mut running: Assignment, steps: &[Step]) -> Assignment {
+    for step in steps {
+        apply_one(&mut running, step.clone());
+    }
+    running
+}
+
+fn apply_one(to: &mut Assignment, step: Step) {
+    match step {
+        Step::Become { me, network } => (to.me, to.network) = (me, network),
+        Step::SetKeys(keys) => to.keys = keys,
+        Step::SetLimits(limits) => to.limits = limits,
+        Step::SetStore(store) => to.store = store,
+        Step::SetTopics(topics) => to.topics = topics,
+        Step::SetHeartbeat(heartbeat) => to.heartbeat = heartbeat,
+        Step::SetFailover(failover) => to.failover = failover,
+        Step::TakeRole(role) => to.role = role,
+        Step::SetRights(rights) => to.rights = rights,
+        Step::SetHomes(homes) => to.homes = homes,
+        Step::AdmitPeer { name, rights } => drop(to.peers.insert(name, rights)),
+        Step::AdmitDevice { name, device } => drop(to.devices.insert(name, device)),
+        Step::OpenDoor { kind, door } | Step::MoveDoor { kind, to: door, .. } => drop(to.doors.insert(kind, door)),
+        Step::OpenLink { name, link } | Step::MoveLink { name, link } => drop(to.links.insert(name, link)),
+        Step::CloseLink(name) => drop(to.links.remove(&name)),
+        Step::CloseDoor(kind) => drop(to.doors.remove(&kind)),
+        Step::ExpelDevice(name) => drop(to.devices.remove(&name)),
+        Step::ExpelPeer(name) => drop(to.peers.remove(&name)),
+    }
+}
+
+impl Step {
+    /// Whose connections this step ends. Changed rights, ranks, timers, limits, topics and keys end none.
+    #[must_use]
+    pub fn drops(&self) -> Drops {
+        match self {
+            Self::Become { .. } => Drops::AllMachines,
+            Self::MoveDoor { kind, .. } | Self::CloseDoor(kind) => Drops::Door(*kind),
+            Self::MoveLink { name, .. } | Self::CloseLink(name) => Drops::Link(name.clone()),
+            Self::ExpelDevice(name) => Drops::Device(name.clone()),
+            Self::ExpelPeer(name) => Drops::Peer(name.clone()),
+            Self::SetKeys(_)
+            | Self::SetLimits(_)
+            | Self::SetStore(_)
+            | Self::SetTopics(_)
+            | Self::SetHeartbeat(_)
+            | Self::SetFailover(_)
+            | Self::TakeRole(_)
+            | Self::SetRights(_)
+            | Self::AdmitPeer { .. }
+            | Self::AdmitDevice { .. }
+            | Self::OpenDoor { .. }
+            | Self::OpenLink { .. }
+            | Self::SetHomes(_) => Drops::Nobody,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Become { me, network } => write!(f, "become {me} in network {network}"),
+            Self::SetKeys(Some(keys)) => {
+                write!(f, "seal with key {}, still open {} more", keys.active, keys.accept.len())
+            }
+            Self::SetKeys(None) => write!(f, "use no key"),
+            Self::SetLimits(_) => write!(f, "change the limits"),
+            Self::SetStore(_) => write!(f, "change the store's limits"),
+            Self::SetTopics(rules) => write!(f, "change the topic rules ({} of them)", rules.len()),
+            Self::SetHeartbeat(beat) => write!(f, "beat every {:?}, down after {} missed", beat.every, beat.miss),
+            Self::SetFailover(failover) => write!(f, "return to a better broker after {:?}", failover.hold_down),
+            Self::TakeRole(Role::Broker { rank }) => write!(f, "serve as broker number {}", rank + 1),
+            Self::TakeRole(Role::Client) => write!(f, "be a client"),
+            Self::SetRights(_) => write!(f, "change what programs here may publish and subscribe to"),
+            Self::AdmitPeer { name, .. } => write!(f, "admit {name}, with its rights as they are now"),
+            Self::AdmitDevice { name, .. } => write!(f, "admit the device {name}, with its rights as they are now"),
+            Self::OpenDoor { kind, door } => write!(f, "open the {kind} door at {door}"),
+            Self::MoveDoor { kind, from, to } => write!(f, "move the {kind} door from {from} to {to}"),
+            Self::OpenLink { name, link } => write!(f, "link to {name} at {link}"),
+            Self::MoveLink { name, link } => write!(f, "link to {name} at its new place {link}"),
+            Self::SetHomes(homes) => {
+                let names: Vec<&str> = homes.iter().map(Name::as_str).collect();
+                write!(f, "prefer as home: {}", if names.is_empty() { "nobody".to_owned() } else { names.join(", ") })
+            }
+            Self::CloseLink(name) => write!(f, "let go of the link to {name}"),
+            Self::CloseDoor(kind) => write!(f, "close the {kind} door"),
+            Self::ExpelDevice(name) => write!(f, "no longer admit the device {name}"),
+            Self::ExpelPeer(name) => write!(f, "no longer admit {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Drops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::Door(kind) => write!(f, "everyone who came in by the {kind} door"),
+            Self::Link(name) => write!(f, "the link to {name}"),
+            Self::Peer(name) => write!(f, "the machine {name}"),
+            Self::Device(name) => write!(f, "the device {name}"),
+            Self::AllMachines => f.write_str("every link to and from other machines"),
+        }
+    }
+}
+
+impl fmt::Display for DoorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Programs => "program",
+            Self::WebSocket => "WebSocket",
+            Self::Unix => "Unix socket",
+            Self::Devices => "device",
+            Self::Agents => "agent",
+        })
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Tls { listen, .. } => write!(f, "{listen} (TLS)"),
+            Self::Unix(path) => f.write_str(path),
+            Self::Agents(port) => write!(f, "port {port}"),
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host.0, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use super::out::{say, say_json};
 use super::{TopologyArgs, colour, exit};
 use crate::topology_files::load_from_disk;
 
@@ -21,9 +22,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let loaded = load_from_disk(&args.topology.file, args.topology.keys.as_deref());
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&loaded.report.json())?);
+        say_json(&loaded.report.json())?;
     } else {
-        print!("{}", loaded.report.render(colour(std::io::stdout().is_terminal())));
+        say(&loaded.report.render(colour(std::io::stdout().is_terminal())))?;
     }
     let code = if loaded.topology.is_some() { 0 } else { exit::BAD_TOPOLOGY };
     Ok(ExitCode::from(code))

@@ -1,7 +1,12 @@
 //! The command line: one file a command, each a thin road from arguments to the core and back.
 
 mod check;
+mod completions;
+mod explain;
+mod out;
+mod plan;
 mod schema;
+mod version;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -37,14 +42,24 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Plan(plan::Args),
+    Explain(explain::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
+    Version(version::Args),
 }
 
 /// Do what the command line says.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => completions::run_man(&args),
+        Command::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hobnail: {error:#}");

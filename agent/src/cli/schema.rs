@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use super::out::say_json;
+
 /// Print the JSON Schema of topology files, with which editors complete and check them
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(&hobnail_core::topology::schema())?);
+    say_json(&hobnail_core::topology::schema())?;
     Ok(ExitCode::SUCCESS)
 }
