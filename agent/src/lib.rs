@@ -1,5 +1,6 @@
 //! The shell of hobnail: sockets, files, signals and the command line around the pure core.
 
+pub mod atomic_file;
 pub mod cli;
 pub mod topology_files;
 pub mod whoami;

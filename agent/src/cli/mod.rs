@@ -3,6 +3,9 @@
 mod check;
 mod completions;
 mod explain;
+mod fmt;
+mod graph;
+mod init;
 mod out;
 mod plan;
 mod schema;
@@ -44,6 +47,9 @@ enum Command {
     Check(check::Args),
     Plan(plan::Args),
     Explain(explain::Args),
+    Graph(graph::Args),
+    Init(init::Args),
+    Fmt(fmt::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -56,6 +62,9 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::run_man(&args),

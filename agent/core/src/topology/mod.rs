@@ -6,6 +6,7 @@
 
 mod check;
 mod de;
+mod layout;
 mod load;
 pub mod model;
 mod raw;
@@ -14,6 +15,7 @@ mod structure;
 mod yaml;
 
 pub use check::{MACHINES_MAX, VERSION};
+pub use layout::lay_out;
 pub use load::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load, schema};
 pub use model::Topology;
 pub use report::Report;

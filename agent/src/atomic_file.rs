@@ -1,0 +1,54 @@
+//! Files that are either the old one or the new one, whole, whatever happens in between.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A finished file beside the one that it is to replace. Dropped without `put_in_place`, it goes away.
+#[derive(Debug)]
+pub struct Beside {
+    trial: PathBuf,
+    target: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write {path}: {error}")]
+pub struct WriteError {
+    path: String,
+    error: io::Error,
+}
+
+/// Write `bytes`, safe on the disk, beside `target`, with the permissions that `target` has if it is there.
+pub fn write_beside(target: &Path, bytes: &[u8]) -> Result<Beside, WriteError> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let trial = target.with_file_name(format!(".{name}.{}", std::process::id()));
+    let failed = |error| WriteError { path: trial.display().to_string(), error };
+    let mut file = File::create(&trial).map_err(failed)?;
+    let beside = Beside { trial: trial.clone(), target: target.to_owned() };
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    if let Ok(facts) = fs::metadata(target) {
+        file.set_permissions(facts.permissions()).map_err(failed)?;
+    }
+    Ok(beside)
+}
+
+impl Beside {
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.trial
+    }
+
+    pub fn put_in_place(self) -> Result<(), WriteError> {
+        let failed = |error| WriteError { path: self.target.display().to_string(), error };
+        fs::rename(&self.trial, &self.target).map_err(failed)?;
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After `put_in_place` there is nothing left to remove, and that is as it should be.
+        let _ = fs::remove_file(&self.trial);
+    }
+}
