@@ -73,8 +73,8 @@ pub struct Will<'a> {
     pub retain: bool,
     pub delay_s: u32,
     pub expiry_s: Option<u32>,
-    /// What travels on unchanged to subscribers.
-    pub forward: Props<'a>,
+    /// All properties of the will; delay and expiry are left out when this is written, for the fields above say them.
+    pub props: Props<'a>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,11 +113,8 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
     pub topic_alias: Option<NonZeroU16>,
     pub expiry_s: Option<u32>,
-    /// Subscription identifiers, as encoded properties; only a server sends them.
-    pub subscription_ids: Props<'a>,
-    /// What travels on unchanged to subscribers: payload format, content type, response topic, correlation data and
-    /// user properties, in the order they came.
-    pub forward: Props<'a>,
+    /// All properties; alias and expiry are left out when this is written, for the fields above say them.
+    pub props: Props<'a>,
 }
 
 /// PUBACK, PUBREC, PUBREL and PUBCOMP.
@@ -197,8 +194,7 @@ pub struct Auth<'a> {
     pub user_props: Props<'a>,
 }
 
-/// A run of encoded version 5 properties, already checked: it can be copied into another packet as it is.
-/// Only the codec makes one that is not empty.
+/// A run of encoded version 5 properties, already checked. Only the codec makes one that is not empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Props<'a>(pub(crate) &'a [u8]);
 
