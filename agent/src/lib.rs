@@ -2,5 +2,6 @@
 
 pub mod atomic_file;
 pub mod cli;
+pub mod client;
 pub mod topology_files;
 pub mod whoami;

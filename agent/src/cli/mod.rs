@@ -6,9 +6,12 @@ mod explain;
 mod fmt;
 mod graph;
 mod init;
+mod mqtt;
 mod out;
 mod plan;
+mod publish;
 mod schema;
+mod subscribe;
 mod version;
 
 use std::io::IsTerminal;
@@ -25,6 +28,8 @@ use crate::topology_files::load_from_disk;
 pub mod exit {
     /// A topology that cannot be used.
     pub const BAD_TOPOLOGY: u8 = 78;
+    /// A command line that cannot be meant.
+    pub const USAGE: u8 = 2;
     /// A time limit ran out.
     pub const TIMED_OUT: u8 = 27;
 }
@@ -54,6 +59,10 @@ enum Command {
     Completions(completions::Args),
     Man(completions::ManArgs),
     Version(version::Args),
+    #[command(name = "pub")]
+    Publish(publish::Args),
+    #[command(name = "sub")]
+    Subscribe(subscribe::Args),
 }
 
 /// Do what the command line says.
@@ -69,6 +78,8 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::run_man(&args),
         Command::Version(args) => version::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Subscribe(args) => subscribe::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hobnail: {error:#}");

@@ -3,6 +3,7 @@
 //! `decode` is as strict as the standards and can be given anything; it never panics and never looks behind a packet's
 //! end. `encode` writes what `decode` reads.
 
+pub mod client;
 mod decode;
 mod encode;
 pub mod packet;
