@@ -1,7 +1,8 @@
 //! Files that are either the old one or the new one, whole, whatever happens in between.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A finished file beside the one that it is to replace. Dropped without `put_in_place`, it goes away.
@@ -30,6 +31,17 @@ pub fn write_beside(target: &Path, bytes: &[u8]) -> Result<Beside, WriteError> {
         file.set_permissions(facts.permissions()).map_err(failed)?;
     }
     Ok(beside)
+}
+
+/// Put `bytes` in the place of `target`, for its owner alone to read from the first byte on.
+pub fn write_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let trial = target.with_file_name(format!(".{name}.{}", std::process::id()));
+    let failed = |error| WriteError { path: trial.display().to_string(), error };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial).map_err(failed)?;
+    let beside = Beside { trial: trial.clone(), target: target.to_owned() };
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    beside.put_in_place()
 }
 
 impl Beside {

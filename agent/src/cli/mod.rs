@@ -8,6 +8,7 @@ mod graph;
 mod init;
 mod mqtt;
 mod out;
+mod passwd;
 mod plan;
 mod publish;
 mod schema;
@@ -63,6 +64,7 @@ enum Command {
     Publish(publish::Args),
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
+    Passwd(passwd::Args),
 }
 
 /// Do what the command line says.
@@ -80,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Version(args) => version::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Subscribe(args) => subscribe::run(&args),
+        Command::Passwd(args) => passwd::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hobnail: {error:#}");
