@@ -3,5 +3,8 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod client;
+pub mod doors;
+pub mod realm;
+pub mod run;
 pub mod topology_files;
 pub mod whoami;

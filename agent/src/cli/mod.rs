@@ -11,6 +11,7 @@ mod out;
 mod passwd;
 mod plan;
 mod publish;
+mod run;
 mod schema;
 mod subscribe;
 mod version;
@@ -50,6 +51,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Check(check::Args),
     Plan(plan::Args),
     Explain(explain::Args),
@@ -70,6 +72,7 @@ enum Command {
 /// Do what the command line says.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),

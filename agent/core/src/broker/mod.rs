@@ -2,18 +2,68 @@
 //!
 //! A realm shares nothing with another but code. The shell owns the sockets; it calls one `handle_…`, then drains
 //! `poll_action`, and fetches what a connection has to send with `poll_transmit` when its socket can take it.
+//!
+//! ```text
+//!            CONNECT            password right
+//!   New ───────────────▶ Proving ───────────▶ Open ──▶ Closing ──▶ (socket closed)
+//!    │      without a password                 ▲          ▲
+//!    ├─────────────────────────────────────────┘          │
+//!    └── 3 s, a fault, a refusal ─────────────────────────┘
+//! ```
+//!
+//! Invariants: a message is in memory once, and its bytes are counted until the last session lets go of it. A publish
+//! that cannot be taken now is left where it came in, and its connection is read no further. Whoever reads and
+//! acknowledges misses no QoS 1 or 2 message; whoever does not costs its own queue and nothing else.
+
+mod connect;
+mod connection;
+mod counters;
+mod deliver;
+mod filter_tree;
+mod message;
+mod publish;
+mod retained;
+mod session;
+mod subscribe;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ids::Name;
+use crate::mqtt::packet::{Packet, QoS, Reason, Version};
+use crate::mqtt::{DecodeError, decode};
 use crate::rights::Rights;
 use crate::time::Now;
 use crate::topology::model::{Limits, WhenFull};
 
-/// A connection of this realm. The shell picks the numbers and never uses one again while the broker knows it.
+use connection::{Connection, Phase};
+use filter_tree::FilterTree;
+use retained::Retained;
+use session::{Granted, Pace, Session};
+use table::{Key, Table};
+
+pub use counters::Counters;
+
+/// How long a connection may take to CONNECT.
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// Connections that have not sent CONNECT yet; one more, and the oldest of them goes.
+const NEWCOMERS_MAX: usize = 64;
+/// Largest first packet.
+const FIRST_BYTES_MAX: usize = 64 << 10;
+/// How long a full queue may stand still before it holds up its publishers no longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Sessions, with and without a connection, for each connection allowed.
+const SESSIONS_PER_CONNECTION: usize = 10;
+/// How often expired retained messages are swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A connection of this realm, as `handle_open` named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
+pub struct ConnId(Key);
 
 /// What the shell knows of a connection when it opens.
 #[derive(Clone, Debug)]
@@ -53,8 +103,8 @@ pub enum Action {
         user: Box<str>,
         password: Box<[u8]>,
     },
-    /// Send what is still waiting within `linger`, then close. The broker has already forgotten the connection's id
-    /// once `poll_transmit` has given its last bytes.
+    /// Read no more. Send what `poll_transmit` still gives, for `linger` at the most; then close the socket and call
+    /// `handle_close`.
     Close {
         conn: ConnId,
         linger: Duration,
@@ -75,65 +125,409 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// Who a local program is.
     pub local: Principal,
+    /// What devices may do, by name.
+    pub devices: BTreeMap<Name, Rights>,
     /// Random, drawn once at start by the shell: ids that the broker assigns begin from it.
     pub id_seed: u64,
+}
+
+/// What a client wants said when it is gone.
+#[derive(Clone, Debug)]
+struct Will {
+    topic: Box<str>,
+    payload: Box<[u8]>,
+    props: Box<[u8]>,
+    qos: QoS,
+    retain: bool,
+    delay_s: u32,
+    expiry_s: Option<u32>,
+}
+
+/// What a deadline is for. Whether it still means anything is looked at when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Connect(Key),
+    Silence(Key),
+    Stall(Key),
+    Will(Key),
+    SessionEnd(Key),
+    Sweep,
+}
+
+/// Whether a packet was dealt with, or has to wait where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Done,
+    Wait,
 }
 
 #[derive(Debug)]
 pub struct Broker {
     settings: Settings,
+    local: Rc<Principal>,
+    conns: Table<Connection>,
+    sessions: Table<Session>,
+    by_client: BTreeMap<Box<str>, Key>,
+    tree: FilterTree<Granted>,
+    retained: Retained,
+    timers: BTreeSet<(Now, Timer)>,
+    actions: VecDeque<Action>,
+    counters: Counters,
+    /// Connections before CONNECT, oldest first; some may have moved on.
+    newcomers: VecDeque<Key>,
+    new_count: usize,
+    open_count: usize,
+    ids_assigned: u64,
+    memory_bytes: u64,
+    sweep_armed: bool,
+    /// Connections that may be read again, with input that waits.
+    resumed: Vec<Key>,
+    /// Kept between publishes, so that routing allocates nothing.
+    found: Vec<(Key, Granted)>,
 }
 
 impl Broker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self {
+            local: Rc::new(settings.local.clone()),
+            settings,
+            conns: Table::default(),
+            sessions: Table::default(),
+            by_client: BTreeMap::new(),
+            tree: FilterTree::default(),
+            retained: Retained::default(),
+            timers: BTreeSet::new(),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            newcomers: VecDeque::new(),
+            new_count: 0,
+            open_count: 0,
+            ids_assigned: 0,
+            memory_bytes: 0,
+            sweep_armed: false,
+            resumed: Vec::new(),
+            found: Vec::new(),
+        }
     }
 
-    /// New limits and rights at once, on everything that is open, queued or retained.
-    pub fn handle_settings(&mut self, settings: Settings, _now: Now) {
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Bytes of all messages that anyone waits for or that are retained.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.open_count
+    }
+
+    /// New limits and rights at once, on everything that is open, queued or retained. A device that the settings no
+    /// longer name loses its connection and its session.
+    pub fn handle_settings(&mut self, settings: Settings, now: Now) {
         self.settings = settings;
+        self.local = Rc::new(self.settings.local.clone());
+        for key in self.sessions.keys() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            if !session.client_id.contains('\0') {
+                session.principal = self.local.clone();
+                continue;
+            }
+            let name = session.principal.name.clone();
+            if let Some(rights) = self.settings.devices.get(&name) {
+                session.principal = Rc::new(Principal { name, rights: rights.clone() });
+                continue;
+            }
+            if let Some(conn) = session.conn {
+                self.close(conn, Reason::ADMINISTRATIVE_ACTION, now);
+            }
+            self.end_session(key, now);
+        }
+        self.settle(now);
     }
 
-    pub fn handle_open(&mut self, _conn: ConnId, _peer: Peer, _now: Now) {
-        todo!()
+    pub fn handle_open(&mut self, peer: Peer, now: Now) -> ConnId {
+        let conn = self.conns.insert(Connection::new(peer, now));
+        self.new_count += 1;
+        self.newcomers.push_back(conn);
+        self.arm(conn, Some((now.after(CONNECT_WAIT), Timer::Connect(conn))));
+        while self.new_count > NEWCOMERS_MAX {
+            let Some(oldest) = self.newcomers.pop_front() else { break };
+            self.expect_connect(oldest, now);
+        }
+        while self.newcomers.front().is_some_and(|first| !self.is_new(*first)) {
+            self.newcomers.pop_front();
+        }
+        self.settle(now);
+        ConnId(conn)
+    }
+
+    fn is_new(&self, conn: Key) -> bool {
+        self.conns.get(conn).is_some_and(|connection| matches!(connection.phase, Phase::New))
+    }
+
+    /// A connection that has not said who it is in time.
+    fn expect_connect(&mut self, conn: Key, now: Now) {
+        if self.is_new(conn) {
+            self.counters.connections_refused += 1;
+            self.close_silently(conn, now);
+        }
     }
 
     /// Bytes that came in, in any portions; the broker keeps what is not yet whole.
-    pub fn handle_bytes(&mut self, _conn: ConnId, _bytes: &[u8], _now: Now) {
-        todo!()
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        self.counters.bytes_received += bytes.len() as u64;
+        self.process_input(conn.0, bytes, now);
+        self.settle(now);
     }
 
     /// The socket is gone: closed by the other side, reset, or closed by us after `Action::Close`.
-    pub fn handle_close(&mut self, _conn: ConnId, _now: Now) {
-        todo!()
-    }
-
-    pub fn handle_verdict(&mut self, _conn: ConnId, _verdict: Verdict, _now: Now) {
-        todo!()
+    pub fn handle_close(&mut self, conn: ConnId, now: Now) {
+        self.leave(conn.0, now);
+        self.conns.remove(conn.0);
+        self.settle(now);
     }
 
     /// Call at or after `next_deadline`.
-    pub fn handle_timeout(&mut self, _now: Now) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Connect(conn) => self.expect_connect(conn, now),
+                Timer::Silence(conn) => self.silence(conn, now),
+                Timer::Stall(session) => self.stall(session, now),
+                Timer::Will(session) => self.will_due(session, now),
+                Timer::SessionEnd(session) => self.session_end(session, now),
+                Timer::Sweep => self.sweep(now),
+            }
+        }
+        self.settle(now);
     }
 
     /// Begin a graceful stop: tell version 5 clients, then ask for every connection to be closed.
-    pub fn handle_stop(&mut self, _now: Now) {
-        todo!()
-    }
-
-    /// Append what this connection has to send, at most about `room` bytes more.
-    pub fn poll_transmit(&mut self, _conn: ConnId, _out: &mut Vec<u8>, _room: usize, _now: Now) {
-        todo!()
+    pub fn handle_stop(&mut self, now: Now) {
+        for conn in self.conns.keys() {
+            self.close(conn, Reason::SERVER_SHUTTING_DOWN, now);
+        }
+        self.settle(now);
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
+        self.actions.pop_front()
     }
 
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        todo!()
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn process_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if matches!(connection.phase, Phase::Closing) {
+            return;
+        }
+        connection.last_seen = now;
+        if connection.paused {
+            return connection.input.extend_from_slice(bytes);
+        }
+        if connection.input.is_empty() {
+            let used = self.packets(conn, bytes, now);
+            if let (Some(connection), Some(rest)) = (self.conns.get_mut(conn), bytes.get(used..)) {
+                connection.input.extend_from_slice(rest);
+            }
+            return;
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        input.extend_from_slice(bytes);
+        let used = self.packets(conn, &input, now);
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if used < input.len() && !matches!(connection.phase, Phase::Closing) {
+            input.drain(..used);
+            connection.input = input;
+        }
+    }
+
+    /// Deal with every whole packet, and say how many bytes are done with.
+    fn packets(&mut self, conn: Key, bytes: &[u8], now: Now) -> usize {
+        let packet_bytes_max = self.settings.limits.packet_bytes_max as usize;
+        let mut used = 0;
+        loop {
+            let Some(connection) = self.conns.get(conn).filter(|connection| !connection.paused) else { return used };
+            let (version, most) = match &connection.phase {
+                Phase::New => (None, FIRST_BYTES_MAX.min(packet_bytes_max)),
+                Phase::Open(open) => (Some(open.version), packet_bytes_max),
+                Phase::Proving(_) => return used,
+                Phase::Closing => return bytes.len(),
+            };
+            let Some(rest) = bytes.get(used..) else { return used };
+            match decode(rest, version, most) {
+                Ok(None) => return used,
+                Ok(Some((packet, length))) => {
+                    self.counters.messages_received += 1;
+                    let raw = rest.get(..length).unwrap_or(rest);
+                    if self.packet(conn, &packet, raw, now) == Flow::Wait {
+                        self.counters.messages_received -= 1;
+                        return used;
+                    }
+                    used += length;
+                }
+                Err(error) => {
+                    self.broken(conn, version, &error, now);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, conn: Key, packet: &Packet<'_>, raw: &[u8], now: Now) -> Flow {
+        match packet {
+            Packet::Connect(connect) if self.is_new(conn) => self.connect(conn, connect, raw, now),
+            Packet::Publish(publish) => return self.publish(conn, publish, now),
+            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => self.acknowledged(conn, packet, now),
+            Packet::PubRel(ack) => self.released(conn, ack),
+            Packet::Subscribe(subscribe) => self.subscribe(conn, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, unsubscribe),
+            Packet::PingReq => self.send(conn, &Packet::PingResp, Version::V311),
+            Packet::Disconnect(disconnect) => self.disconnect(conn, disconnect, now),
+            // A second CONNECT, or what only a server says.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.fault(conn, Reason::PROTOCOL_ERROR, now),
+        }
+        let over = |connection: &Connection| connection.control.len() >= deliver::CONTROL_BYTES_MAX;
+        if self.conns.get(conn).is_some_and(over) {
+            self.pause(conn);
+        }
+        Flow::Done
+    }
+
+    /// The client broke the protocol: it is told, and let go.
+    fn fault(&mut self, conn: Key, reason: Reason, now: Now) {
+        self.counters.protocol_errors += 1;
+        self.close(conn, reason, now);
+    }
+
+    /// Bytes that are no packet.
+    fn broken(&mut self, conn: Key, version: Option<Version>, error: &DecodeError, now: Now) {
+        self.counters.protocol_errors += 1;
+        match (version, error) {
+            // 3.1.1 asks for return code 1; a version 5 client reads 0x84 in the same place only if it knows version 5.
+            (None, DecodeError::UnsupportedVersion) => {
+                self.refuse(conn, Version::V311, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
+            }
+            (None, _) => self.close_silently(conn, now),
+            (Some(_), _) => self.close(conn, error.reason(), now),
+        }
+    }
+
+    fn pause(&mut self, conn: Key) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if !connection.paused {
+            connection.paused = true;
+            self.actions.push_back(Action::PauseReading(ConnId(conn)));
+        }
+    }
+
+    fn resume(&mut self, conn: Key) {
+        self.resumed.push(conn);
+    }
+
+    /// Deal with the input of connections that may be read again. Each may let others go on.
+    fn settle(&mut self, now: Now) {
+        while let Some(conn) = self.resumed.pop() {
+            let Some(connection) = self.conns.get_mut(conn) else { continue };
+            if !connection.paused || matches!(connection.phase, Phase::Closing) {
+                continue;
+            }
+            connection.paused = false;
+            self.process_input(conn, &[], now);
+            if self.conns.get(conn).is_some_and(|connection| !connection.paused) {
+                self.actions.push_back(Action::ResumeReading(ConnId(conn)));
+            }
+        }
+    }
+
+    /// Keep alive: nothing has come for one and a half times as long as was promised.
+    fn silence(&mut self, conn: Key, now: Now) {
+        let Some(connection) = self.conns.get(conn) else { return };
+        let Some(open) = connection.open() else { return };
+        let due = connection.last_seen.after(Duration::from_micros(open.silence_max_us));
+        // What is not read for our own reasons is not silence.
+        if due > now || connection.paused {
+            let again = if due > now { due } else { now.after(Duration::from_micros(open.silence_max_us)) };
+            return self.arm(conn, Some((again, Timer::Silence(conn))));
+        }
+        self.counters.keep_alive_timeouts += 1;
+        self.close(conn, Reason::KEEP_ALIVE_TIMEOUT, now);
+    }
+
+    /// A full queue that has stood still for too long holds up nobody any more.
+    fn stall(&mut self, key: Key, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.stall_at = None;
+        if session.waiting.is_empty() {
+            return;
+        }
+        let due = session.progress.after(PATIENCE);
+        if due > now {
+            session.stall_at = Some(due);
+            self.timers.insert((due, Timer::Stall(key)));
+            return;
+        }
+        session.pace = Pace::Stalled;
+        if self.settings.when_full != WhenFull::Block {
+            for publisher in std::mem::take(&mut session.waiting) {
+                self.resume(publisher);
+            }
+        }
+    }
+
+    fn session_end(&mut self, key: Key, now: Now) {
+        let Some(session) = self.sessions.get(key) else { return };
+        if session.conn.is_none() && session.ends.is_some_and(|ends| ends <= now) {
+            self.counters.sessions_expired += 1;
+            self.end_session(key, now);
+        }
+    }
+
+    fn sweep(&mut self, now: Now) {
+        for message in self.retained.sweep(now) {
+            self.counters.dropped_expired += 1;
+            self.release(message);
+        }
+        self.sweep_armed = false;
+        if self.retained.len() > 0 {
+            self.arm_sweep(now);
+        }
+    }
+
+    fn arm_sweep(&mut self, now: Now) {
+        if !self.sweep_armed {
+            self.sweep_armed = true;
+            self.timers.insert((now.after(SWEEP_EVERY), Timer::Sweep));
+        }
+    }
+
+    /// A connection has one deadline at a time, so that coming and going leaves none behind.
+    fn arm(&mut self, conn: Key, timer: Option<(Now, Timer)>) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if let Some(before) = std::mem::replace(&mut connection.timer, timer) {
+            self.timers.remove(&before);
+        }
+        self.timers.extend(timer);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,396 @@
+//! CONNECT to CONNACK, take-over, and the end of connections and sessions.
+
+use std::num::NonZeroU16;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
+use super::session::{Pace, Session, Step};
+use super::table::Key;
+use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict, Will};
+use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, Reason, Version};
+use crate::mqtt::{decode, encode};
+use crate::time::Now;
+
+/// How long bytes that are still to be sent keep a closing connection open.
+const LINGER: Duration = Duration::from_secs(2);
+/// Longest client identifier, in bytes.
+const CLIENT_ID_MAX: usize = 256;
+
+impl Broker {
+    pub(super) fn connect(&mut self, conn: Key, packet: &Connect<'_>, raw: &[u8], now: Now) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if packet.auth_method.is_some() {
+            return self.refuse(conn, packet.version, Reason::BAD_AUTHENTICATION_METHOD, now);
+        }
+        match connection.peer.trust {
+            Trust::Local => {
+                let principal = self.local.clone();
+                self.admit(conn, packet, principal, now);
+            }
+            Trust::Password => {
+                let (Some(user), Some(password)) = (packet.user, packet.password) else {
+                    return self.refuse(conn, packet.version, Reason::NOT_AUTHORIZED, now);
+                };
+                connection.phase = Phase::Proving(raw.into());
+                self.pause(conn);
+                let (user, password) = (user.into(), password.into());
+                self.actions.push_back(Action::Authenticate { conn: ConnId(conn), user, password });
+            }
+        }
+    }
+
+    /// The answer to `Action::Authenticate`.
+    pub fn handle_verdict(&mut self, conn: ConnId, verdict: Verdict, now: Now) {
+        let Some(connection) = self.conns.get_mut(conn.0) else { return };
+        let Phase::Proving(raw) = &mut connection.phase else { return };
+        let raw = std::mem::take(raw);
+        connection.phase = Phase::New;
+        let Ok(Some((Packet::Connect(packet), _))) = decode(&raw, None, raw.len()) else {
+            self.close(conn.0, Reason::UNSPECIFIED, now);
+            return self.settle(now);
+        };
+        match verdict {
+            Verdict::Welcome(principal) => self.admit(conn.0, &packet, Rc::new(principal), now),
+            Verdict::Refused => {
+                self.counters.wrong_passwords += 1;
+                self.refuse(conn.0, packet.version, Reason::BAD_USER_OR_PASSWORD, now);
+            }
+        }
+        self.resume(conn.0);
+        self.settle(now);
+    }
+
+    fn admit(&mut self, conn: Key, packet: &Connect<'_>, principal: Rc<Principal>, now: Now) {
+        let version = packet.version;
+        if let Some(reason) = self.reason_to_refuse(packet) {
+            return self.refuse(conn, version, reason, now);
+        }
+        let assigned = packet.client_id.is_empty().then(|| self.assign_id());
+        let name = assigned.as_deref().unwrap_or(packet.client_id);
+        let client_id = self.scoped_id(conn, &principal, name);
+        if let Some(before) = self.by_client.get(&client_id).copied() {
+            self.take_over(before, now);
+            if packet.clean_start {
+                // Where its own expiry has ended it already, there is nothing left to end.
+                self.end_session(before, now);
+            }
+        }
+        let (session, present) = match self.by_client.get(&client_id).copied() {
+            Some(session) => (session, true),
+            None => (self.new_session(client_id, &principal, now), false),
+        };
+        let expiry = self.expiry_of(packet);
+        self.bind(conn, session, packet, principal, expiry, now);
+        self.counters.connections_accepted += 1;
+        self.greet(conn, packet, assigned.as_deref(), present, expiry);
+        if self.sessions.get(session).is_some_and(Session::has_something_to_send) {
+            self.ask_transmit(conn);
+        }
+    }
+
+    fn reason_to_refuse(&self, packet: &Connect<'_>) -> Option<Reason> {
+        if packet.client_id.len() > CLIENT_ID_MAX {
+            return Some(Reason::CLIENT_ID_NOT_VALID);
+        }
+        if packet.client_id.is_empty() && !packet.clean_start && packet.version != Version::V5 {
+            return Some(Reason::CLIENT_ID_NOT_VALID);
+        }
+        if self.open_count >= self.settings.limits.connections_max as usize {
+            return Some(Reason::SERVER_BUSY);
+        }
+        if packet.will.as_ref().is_some_and(|will| will.topic.starts_with("$SYS/")) {
+            return Some(Reason::NOT_AUTHORIZED);
+        }
+        let sessions_max = self.settings.limits.connections_max as usize * SESSIONS_PER_CONNECTION;
+        (self.sessions.len() >= sessions_max).then_some(Reason::QUOTA_EXCEEDED)
+    }
+
+    fn assign_id(&mut self) -> String {
+        self.ids_assigned += 1;
+        format!("auto-{:016x}-{}", self.settings.id_seed, self.ids_assigned)
+    }
+
+    /// Devices cannot take each other's sessions: a client identifier counts within its owner.
+    fn scoped_id(&self, conn: Key, principal: &Principal, name: &str) -> Box<str> {
+        match self.conns.get(conn).map(|connection| &connection.peer.trust) {
+            Some(Trust::Password) => format!("{}\0{name}", principal.name).into(),
+            Some(Trust::Local) | None => name.into(),
+        }
+    }
+
+    fn new_session(&mut self, client_id: Box<str>, principal: &Rc<Principal>, now: Now) -> Key {
+        let session = self.sessions.insert(Session::new(client_id.clone(), principal.clone(), now));
+        self.by_client.insert(client_id, session);
+        session
+    }
+
+    fn expiry_of(&self, packet: &Connect<'_>) -> Duration {
+        let max = self.settings.limits.session_expiry_max;
+        match (packet.version, packet.session_expiry_s) {
+            (Version::V5, seconds) => Duration::from_secs(u64::from(seconds.unwrap_or(0))).min(max),
+            (Version::V31 | Version::V311, _) if packet.clean_start => Duration::ZERO,
+            (Version::V31 | Version::V311, _) => max,
+        }
+    }
+
+    /// Tie the connection and its session together.
+    fn bind(
+        &mut self,
+        conn: Key,
+        session: Key,
+        packet: &Connect<'_>,
+        principal: Rc<Principal>,
+        expiry: Duration,
+        now: Now,
+    ) {
+        let keep_alive_s = self.keep_alive_s(packet);
+        let limits = &self.settings.limits;
+        if let Some(known) = self.sessions.get_mut(session) {
+            known.principal = principal;
+            known.conn = Some(conn);
+            known.expiry = expiry;
+            if let Some(ends) = known.ends.take() {
+                self.timers.remove(&(ends, Timer::SessionEnd(session)));
+            }
+            if let Some((at, _)) = known.will.take() {
+                self.timers.remove(&(at, Timer::Will(session)));
+            }
+            known.pace = Pace::Moving;
+            known.progress = now;
+            for flight in &mut known.in_flight {
+                flight.resend = true;
+            }
+        }
+        let silence_max_us = u64::from(keep_alive_s) * 1_500_000;
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        connection.phase = Phase::Open(Box::new(Open {
+            session,
+            version: packet.version,
+            silence_max_us,
+            receive_max: packet.receive_max.map_or(u16::MAX, NonZeroU16::get).min(limits.inflight_max),
+            packet_bytes_max: packet
+                .packet_bytes_max
+                .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+            will: packet.will.as_ref().map(|will| Box::new(Will::of(will))),
+            aliases_in: std::collections::BTreeMap::new(),
+            aliases_out: std::collections::BTreeMap::new(),
+            aliases_out_max: packet.topic_alias_max.min(ALIASES_OUT_MAX),
+        }));
+        self.open_count += 1;
+        self.new_count -= 1;
+        if silence_max_us > 0 {
+            let at = now.after(Duration::from_micros(silence_max_us));
+            self.arm(conn, Some((at, Timer::Silence(conn))));
+        } else {
+            self.arm(conn, None);
+        }
+    }
+
+    fn keep_alive_s(&self, packet: &Connect<'_>) -> u16 {
+        let asked = self.settings.limits.keep_alive.map(|asked| u16::try_from(asked.as_secs()).unwrap_or(u16::MAX));
+        if packet.version == Version::V5 { asked.unwrap_or(packet.keep_alive_s) } else { packet.keep_alive_s }
+    }
+
+    fn greet(&mut self, conn: Key, packet: &Connect<'_>, assigned: Option<&str>, present: bool, expiry: Duration) {
+        let limits = &self.settings.limits;
+        let keep_alive_s = self.keep_alive_s(packet);
+        let expiry_s = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
+        let connack = ConnAck {
+            session_present: present,
+            reason: Reason::SUCCESS,
+            session_expiry_s: (packet.session_expiry_s.unwrap_or(0) != expiry_s).then_some(expiry_s),
+            receive_max: NonZeroU16::new(limits.inflight_max),
+            packet_bytes_max: Some(limits.packet_bytes_max),
+            assigned_client_id: assigned,
+            topic_alias_max: ALIASES_IN_MAX,
+            server_keep_alive_s: (keep_alive_s != packet.keep_alive_s).then_some(keep_alive_s),
+            response_info: packet.request_response_info.then_some("reply/"),
+            ..ConnAck::default()
+        };
+        // 3.1 and 3.1.1: MQIsdp has no flag for a session that was there.
+        let connack =
+            if packet.version == Version::V31 { ConnAck { session_present: false, ..connack } } else { connack };
+        self.send(conn, &Packet::ConnAck(Box::new(connack)), packet.version);
+    }
+
+    /// A CONNACK that says no, and the end.
+    pub(super) fn refuse(&mut self, conn: Key, version: Version, reason: Reason, now: Now) {
+        self.counters.connections_refused += 1;
+        let connack = ConnAck { reason, ..ConnAck::default() };
+        self.send(conn, &Packet::ConnAck(Box::new(connack)), version);
+        self.close_silently(conn, now);
+    }
+
+    /// End a connection from our side, with a word to those whose protocol has one.
+    pub(super) fn close(&mut self, conn: Key, reason: Reason, now: Now) {
+        let version = self.conns.get(conn).and_then(|connection| connection.open()).map(|open| open.version);
+        if version == Some(Version::V5) {
+            let disconnect = Disconnect { reason, ..Disconnect::default() };
+            self.send(conn, &Packet::Disconnect(disconnect), Version::V5);
+        }
+        self.close_silently(conn, now);
+    }
+
+    pub(super) fn close_silently(&mut self, conn: Key, now: Now) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if matches!(connection.phase, Phase::Closing) {
+            return;
+        }
+        connection.input = Vec::new();
+        self.leave(conn, now);
+        self.actions.push_back(Action::Close { conn: ConnId(conn), linger: LINGER });
+    }
+
+    /// The connection serves its session no longer. Its will, unless a DISCONNECT took it back, is on its way.
+    pub(super) fn leave(&mut self, conn: Key, now: Now) {
+        self.arm(conn, None);
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        let open = match std::mem::replace(&mut connection.phase, Phase::Closing) {
+            Phase::Open(open) => open,
+            Phase::New | Phase::Proving(_) => {
+                self.new_count -= 1;
+                return;
+            }
+            Phase::Closing => return,
+        };
+        self.open_count -= 1;
+        let key = open.session;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.conn = None;
+        session.walks.clear();
+        let waiting = std::mem::take(&mut session.waiting);
+        let ends = now.after(session.expiry);
+        session.ends = Some(ends);
+        if let Some(will) = open.will {
+            let delay = Duration::from_secs(u64::from(will.delay_s)).min(session.expiry);
+            let at = now.after(delay);
+            session.will = Some((at, will));
+            self.timers.insert((at, Timer::Will(key)));
+        }
+        self.timers.insert((ends, Timer::SessionEnd(key)));
+        for publisher in waiting {
+            self.resume(publisher);
+        }
+        if ends <= now {
+            self.end_session(key, now);
+        } else {
+            self.will_due(key, now);
+        }
+    }
+
+    /// Publish the will of `session` if its time has come.
+    pub(super) fn will_due(&mut self, session: Key, now: Now) {
+        let Some(known) = self.sessions.get_mut(session) else { return };
+        if !matches!(&known.will, Some((at, _)) if *at <= now) {
+            return;
+        }
+        let Some((_, will)) = known.will.take() else { return };
+        let allowed = known.principal.rights.publish.topic(&will.topic);
+        if allowed {
+            self.publish_will(session, &will, now);
+        } else {
+            self.counters.refused_publishes += 1;
+        }
+    }
+
+    fn take_over(&mut self, session: Key, now: Now) {
+        if let Some(conn) = self.sessions.get(session).and_then(|session| session.conn) {
+            self.close(conn, Reason::SESSION_TAKEN_OVER, now);
+        }
+    }
+
+    /// Forget a session and all that waits for it.
+    pub(super) fn end_session(&mut self, key: Key, now: Now) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Some((at, _)) = &mut session.will
+        {
+            self.timers.remove(&(*at, Timer::Will(key)));
+            *at = now;
+            self.will_due(key, now);
+        }
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        if let Some(ends) = session.ends {
+            self.timers.remove(&(ends, Timer::SessionEnd(key)));
+        }
+        if let Some((at, _)) = session.will {
+            self.timers.remove(&(at, Timer::Will(key)));
+        }
+        if let Some(at) = session.stall_at {
+            self.timers.remove(&(at, Timer::Stall(key)));
+        }
+        self.by_client.remove(&session.client_id);
+        for filter in session.subscriptions.keys() {
+            if let Some(target) = super::filter_tree::target(filter) {
+                self.tree.remove(target, key);
+            }
+        }
+        while let Some(queued) = session.pop() {
+            self.release(queued.message);
+        }
+        for flight in session.in_flight {
+            if let Step::Publish(queued) = flight.step {
+                self.release(queued.message);
+            }
+        }
+        for publisher in session.waiting {
+            self.resume(publisher);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, conn: Key, packet: &Disconnect<'_>, now: Now) {
+        let limit = self.settings.limits.session_expiry_max;
+        let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut()) else { return };
+        if packet.reason != Reason::DISCONNECT_WITH_WILL {
+            open.will = None;
+        }
+        let session = open.session;
+        if let (Some(seconds), Some(session)) = (packet.session_expiry_s, self.sessions.get_mut(session)) {
+            if session.expiry.is_zero() && seconds > 0 {
+                self.counters.protocol_errors += 1;
+                return self.close(conn, Reason::PROTOCOL_ERROR, now);
+            }
+            session.expiry = Duration::from_secs(u64::from(seconds)).min(limit);
+        }
+        self.close_silently(conn, now);
+    }
+
+    /// Append a packet to what the connection has to send.
+    pub(super) fn send(&mut self, conn: Key, packet: &Packet<'_>, version: Version) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        let room = connection.open().map_or(usize::MAX, |open| open.packet_bytes_max);
+        let before = connection.control.len();
+        // Only PUBLISH could be too long, and that takes another road.
+        if encode(packet, version, &mut connection.control).is_err() || connection.control.len() - before > room {
+            connection.control.truncate(before);
+            return;
+        }
+        self.counters.messages_sent += 1;
+        self.ask_transmit(conn);
+    }
+
+    pub(super) fn ask_transmit(&mut self, conn: Key) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if !connection.transmit_asked {
+            connection.transmit_asked = true;
+            self.actions.push_back(Action::Transmit(ConnId(conn)));
+        }
+    }
+}
+
+impl Will {
+    fn of(will: &crate::mqtt::packet::Will<'_>) -> Self {
+        let mut props = Vec::new();
+        let own = [crate::mqtt::props::WILL_DELAY, crate::mqtt::props::MESSAGE_EXPIRY];
+        crate::mqtt::put_others(&mut props, will.props, &own);
+        Self {
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            props: props.into(),
+            qos: will.qos,
+            retain: will.retain,
+            delay_s: will.delay_s,
+            expiry_s: will.expiry_s,
+        }
+    }
+}

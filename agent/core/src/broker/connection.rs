@@ -1,0 +1,89 @@
+//! What the broker knows of one connection.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use super::table::Key;
+use super::{Peer, Timer, Will};
+use crate::mqtt::packet::Version;
+use crate::time::Now;
+
+/// Most outgoing topics that get an alias on one connection.
+pub const ALIASES_OUT_MAX: u16 = 32;
+/// Most aliases that a client may set; said in CONNACK.
+pub const ALIASES_IN_MAX: u16 = 32;
+
+#[derive(Debug)]
+pub struct Connection {
+    pub peer: Peer,
+    pub phase: Phase,
+    /// Bytes that came in and are not yet a whole packet, or wait because reading is paused.
+    pub input: Vec<u8>,
+    /// Encoded answers that wait to be sent.
+    pub control: Vec<u8>,
+    /// `Action::Transmit` is out and has not been followed up.
+    pub transmit_asked: bool,
+    pub paused: bool,
+    pub last_seen: Now,
+    /// Its one deadline, as the broker's timers have it.
+    pub timer: Option<(Now, Timer)>,
+}
+
+/// Where in its life a connection is.
+#[derive(Debug)]
+pub enum Phase {
+    /// Before CONNECT.
+    New,
+    /// CONNECT is here; its password is being looked at elsewhere. The packet is kept as it came.
+    Proving(Box<[u8]>),
+    Open(Box<Open>),
+    /// Nothing more is read; what waits is sent, then the socket closes.
+    Closing,
+}
+
+/// What is known of a connection that has been let in.
+#[derive(Debug)]
+pub struct Open {
+    pub session: Key,
+    pub version: Version,
+    /// One and a half of what the client promised; zero for never.
+    pub silence_max_us: u64,
+    /// Most QoS 1 and 2 messages that the client takes before it has acknowledged.
+    pub receive_max: u16,
+    pub packet_bytes_max: usize,
+    pub will: Option<Box<Will>>,
+    pub aliases_in: BTreeMap<NonZeroU16, Box<str>>,
+    pub aliases_out: BTreeMap<Box<str>, NonZeroU16>,
+    pub aliases_out_max: u16,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(peer: Peer, now: Now) -> Self {
+        Self {
+            peer,
+            phase: Phase::New,
+            input: Vec::new(),
+            control: Vec::new(),
+            transmit_asked: false,
+            paused: false,
+            last_seen: now,
+            timer: None,
+        }
+    }
+
+    #[must_use]
+    pub fn open(&self) -> Option<&Open> {
+        match &self.phase {
+            Phase::Open(open) => Some(open),
+            Phase::New | Phase::Proving(_) | Phase::Closing => None,
+        }
+    }
+
+    pub fn open_mut(&mut self) -> Option<&mut Open> {
+        match &mut self.phase {
+            Phase::Open(open) => Some(open),
+            Phase::New | Phase::Proving(_) | Phase::Closing => None,
+        }
+    }
+}

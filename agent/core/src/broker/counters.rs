@@ -1,0 +1,29 @@
+//! What the broker has done and what its limits have cost, in numbers that only grow.
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    pub connections_accepted: u64,
+    pub connections_refused: u64,
+    pub messages_received: u64,
+    pub messages_sent: u64,
+    pub publishes_received: u64,
+    pub publishes_sent: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub sessions_expired: u64,
+    /// QoS 0 messages that a full queue had no room for.
+    pub dropped_qos0: u64,
+    /// Messages that `when_full` took.
+    pub dropped_full: u64,
+    pub dropped_expired: u64,
+    /// Messages too large for the client they were for.
+    pub dropped_too_large: u64,
+    /// Messages that today's rights keep from a subscriber.
+    pub dropped_rights: u64,
+    pub refused_publishes: u64,
+    pub refused_subscriptions: u64,
+    pub refused_retained: u64,
+    pub protocol_errors: u64,
+    pub keep_alive_timeouts: u64,
+    pub wrong_passwords: u64,
+}

@@ -1,0 +1,300 @@
+//! What a connection has to send, encoded when its socket can take it, and the acknowledgements that come back.
+
+use std::num::NonZeroU16;
+
+use super::connection::{Open, Phase};
+use super::session::{InFlight, Pace, Queued, RetainedWalk, Session, Step};
+use super::table::Key;
+use super::{Broker, ConnId};
+use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
+use crate::mqtt::props::{Prop, SUBSCRIPTION_ID, put};
+use crate::mqtt::{encode_plain_ack, encode_publish, publish_len};
+use crate::time::Now;
+
+/// Answers that a client may leave unread before it is no longer read itself.
+pub(super) const CONTROL_BYTES_MAX: usize = 256 << 10;
+/// An idle connection keeps no larger buffer than this.
+const CONTROL_BYTES_KEPT: usize = 512;
+
+/// What became of an attempt to send the next thing.
+enum Sent {
+    Something,
+    /// There is nothing, or the client has to acknowledge first.
+    Nothing,
+}
+
+impl Broker {
+    /// Append what this connection has to send to `out`, at most about `room` bytes more. What is left then waits for
+    /// the next call, which the shell makes when the socket has taken these.
+    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut Vec<u8>, room: usize, now: Now) {
+        let conn = conn.0;
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        connection.transmit_asked = false;
+        let relieved = connection.paused && connection.control.len() >= CONTROL_BYTES_MAX;
+        let start = out.len();
+        let end = start.saturating_add(room);
+        out.append(&mut connection.control);
+        if connection.control.capacity() > CONTROL_BYTES_KEPT {
+            connection.control = Vec::new();
+        }
+        // Taken out while it is worked on: the session and the retained messages are reached through the broker.
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        let phase = match phase {
+            Phase::Open(mut open) => {
+                while out.len() < end && matches!(self.send_next(&mut open, out, now), Sent::Something) {}
+                Phase::Open(open)
+            }
+            other @ (Phase::New | Phase::Proving(_) | Phase::Closing) => other,
+        };
+        let session = if let Phase::Open(open) = &phase { Some(open.session) } else { None };
+        if let Some(connection) = self.conns.get_mut(conn) {
+            connection.phase = phase;
+        }
+        self.counters.bytes_sent += (out.len() - start) as u64;
+        if let Some(session) = session {
+            self.after_sending(conn, session, out.len() > start, out.len() >= end, now);
+        }
+        if relieved {
+            self.resume(conn);
+        }
+        self.settle(now);
+    }
+
+    /// Whether room has come for those who wait for it, and whether there is more to send.
+    fn after_sending(&mut self, conn: Key, session: Key, moved: bool, more: bool, now: Now) {
+        let limits = &self.settings.limits;
+        let (len_max, bytes_max) = (limits.queue_len_max, limits.queue_bytes_max);
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        if moved {
+            session.progress = now;
+        }
+        let has_more = more && session.has_something_to_send();
+        if session.has_room(len_max, bytes_max) {
+            session.pace = Pace::Moving;
+            for publisher in std::mem::take(&mut session.waiting) {
+                self.resume(publisher);
+            }
+        }
+        if has_more {
+            self.ask_transmit(conn);
+        }
+    }
+
+    fn send_next(&mut self, open: &mut Open, out: &mut Vec<u8>, now: Now) -> Sent {
+        let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
+        if let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.resend) {
+            flight.resend = false;
+            let flight = flight.clone();
+            return self.send_again(open, &flight, out, now);
+        }
+        let held_back = session.in_flight.len() >= usize::from(open.receive_max);
+        if let Some(walk) = session.walks.pop_front() {
+            if held_back && walk.granted.options.qos != QoS::AtMostOnce {
+                session.walks.push_front(walk);
+                return Sent::Nothing;
+            }
+            return self.walk_on(open, walk, out, now);
+        }
+        let next_is_held = session.queue.front().is_some_and(|queued| queued.qos != QoS::AtMostOnce) && held_back;
+        if next_is_held {
+            return Sent::Nothing;
+        }
+        let Some(queued) = session.pop() else { return Sent::Nothing };
+        self.send_first(open, queued, out, now);
+        Sent::Something
+    }
+
+    /// One step through the retained messages of a new subscription.
+    fn walk_on(&mut self, open: &mut Open, mut walk: RetainedWalk, out: &mut Vec<u8>, now: Now) -> Sent {
+        let portion = self.retained.next(&walk.filter, walk.after.as_deref(), now);
+        walk.after = portion.after.or(walk.after);
+        let granted = walk.granted;
+        if !portion.ended
+            && let Some(session) = self.sessions.get_mut(open.session)
+        {
+            session.walks.push_front(walk);
+        }
+        if let Some(message) = portion.found {
+            let mut ids = super::session::Ids::default();
+            if let Some(id) = granted.id {
+                ids.add(id);
+            }
+            let queued = Queued { qos: message.qos.min(granted.options.qos), message, retain: true, ids };
+            self.send_first(open, queued, out, now);
+        }
+        Sent::Something
+    }
+
+    fn send_first(&mut self, open: &mut Open, queued: Queued, out: &mut Vec<u8>, now: Now) {
+        let Some(session) = self.sessions.get_mut(open.session) else { return self.release(queued.message) };
+        if queued.message.is_expired(now) {
+            self.counters.dropped_expired += 1;
+            return self.release(queued.message);
+        }
+        if !session.principal.rights.subscribe.topic(&queued.message.topic) {
+            self.counters.dropped_rights += 1;
+            return self.release(queued.message);
+        }
+        let id = (queued.qos != QoS::AtMostOnce).then(|| session.next_id());
+        if !put_publish(open, &queued, id, false, out, now) {
+            self.counters.dropped_too_large += 1;
+            return self.release(queued.message);
+        }
+        self.counters.publishes_sent += 1;
+        self.counters.messages_sent += 1;
+        match id {
+            Some(id) => {
+                let flight = InFlight { id, step: Step::Publish(queued), resend: false };
+                session.in_flight.push_back(flight);
+            }
+            None => self.release(queued.message),
+        }
+    }
+
+    /// What an earlier connection left unacknowledged.
+    fn send_again(&mut self, open: &mut Open, flight: &InFlight, out: &mut Vec<u8>, now: Now) -> Sent {
+        self.counters.messages_sent += 1;
+        match &flight.step {
+            Step::Release => encode_plain_ack(0x62, flight.id, out),
+            Step::Publish(queued) => {
+                if put_publish(open, queued, Some(flight.id), true, out, now) {
+                    self.counters.publishes_sent += 1;
+                } else {
+                    self.counters.dropped_too_large += 1;
+                    self.forget_flight(open.session, flight.id);
+                }
+            }
+        }
+        Sent::Something
+    }
+
+    fn forget_flight(&mut self, session: Key, id: PacketId) -> bool {
+        let Some(known) = self.sessions.get_mut(session) else { return false };
+        let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return false };
+        if let Some(InFlight { step: Step::Publish(queued), .. }) = known.in_flight.remove(at) {
+            self.release(queued.message);
+        }
+        true
+    }
+
+    /// PUBACK, PUBREC and PUBCOMP: the client has taken something. In any order; what is not known is answered or
+    /// passed over.
+    pub(super) fn acknowledged(&mut self, conn: Key, packet: &Packet<'_>, now: Now) {
+        let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
+        let (key, version) = (open.session, open.version);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.progress = now;
+        match packet {
+            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                let fits = |flight: &&InFlight| flight.id == ack.id && fits(&flight.step, packet);
+                if session.in_flight.iter().any(|flight| fits(&flight)) {
+                    self.forget_flight(key, ack.id);
+                }
+            }
+            Packet::PubRec(ack) => self.received_by_client(conn, key, version, ack),
+            Packet::Connect(_) | Packet::ConnAck(_) | Packet::Publish(_) | Packet::PubRel(_) => {}
+            Packet::Subscribe(_) | Packet::SubAck(_) | Packet::Unsubscribe(_) | Packet::UnsubAck(_) => {}
+            Packet::PingReq | Packet::PingResp | Packet::Disconnect(_) | Packet::Auth(_) => {}
+        }
+        if self.sessions.get(key).is_some_and(Session::has_something_to_send) {
+            self.ask_transmit(conn);
+        }
+    }
+
+    fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let flight = session.in_flight.iter_mut().find(|flight| flight.id == ack.id);
+        let is_qos2 = |step: &Step| match step {
+            Step::Publish(queued) => queued.qos == QoS::ExactlyOnce,
+            Step::Release => true,
+        };
+        let Some(flight) = flight.filter(|flight| is_qos2(&flight.step)) else {
+            return self.send_release(conn, version, ack.id, Reason::PACKET_ID_NOT_FOUND);
+        };
+        if ack.reason.is_error() {
+            self.forget_flight(key, ack.id);
+            return;
+        }
+        let before = std::mem::replace(&mut flight.step, Step::Release);
+        flight.resend = false;
+        if let Step::Publish(queued) = before {
+            self.release(queued.message);
+        }
+        self.send_release(conn, version, ack.id, Reason::SUCCESS);
+    }
+
+    fn send_release(&mut self, conn: Key, version: Version, id: PacketId, reason: Reason) {
+        let ack = Ack { id, reason, reason_string: None, user_props: Props::default() };
+        self.send(conn, &Packet::PubRel(ack), version);
+    }
+
+    /// PUBREL: the client will not send this one again.
+    pub(super) fn released(&mut self, conn: Key, ack: &Ack<'_>) {
+        let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
+        let (key, version) = (open.session, open.version);
+        let known = self.sessions.get_mut(key).is_some_and(|session| session.received.remove(&ack.id));
+        let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
+        let answer = Ack { id: ack.id, reason, reason_string: None, user_props: Props::default() };
+        self.send(conn, &Packet::PubComp(answer), version);
+    }
+}
+
+fn fits(step: &Step, packet: &Packet<'_>) -> bool {
+    match step {
+        Step::Publish(queued) => queued.qos == QoS::AtLeastOnce && matches!(packet, Packet::PubAck(_)),
+        Step::Release => matches!(packet, Packet::PubComp(_)),
+    }
+}
+
+/// False where the packet is larger than the client takes; then nothing is written.
+fn put_publish(open: &mut Open, queued: &Queued, id: Option<PacketId>, dup: bool, out: &mut Vec<u8>, now: Now) -> bool {
+    let message = &queued.message;
+    let ids = queued.ids.as_slice();
+    let mut with_ids = Vec::new();
+    if open.version == Version::V5 && !ids.is_empty() {
+        with_ids.extend_from_slice(&message.props);
+        for id in ids {
+            put(&mut with_ids, Prop::Varint(SUBSCRIPTION_ID, *id));
+        }
+    }
+    let props = if with_ids.is_empty() { message.props() } else { Props(&with_ids) };
+    let (topic, topic_alias) = alias(open, &message.topic);
+    let publish = Publish {
+        dup,
+        retain: queued.retain,
+        qos: queued.qos,
+        id,
+        topic,
+        payload: &message.payload,
+        topic_alias,
+        expiry_s: message.expiry_s(now),
+        props,
+    };
+    let fits = open.packet_bytes_max == usize::MAX || publish_len(&publish, open.version) <= open.packet_bytes_max;
+    if !fits {
+        // The client never sees the topic that would have come with a new alias.
+        if topic_alias.is_some() && !topic.is_empty() {
+            open.aliases_out.remove(&*message.topic);
+        }
+        return false;
+    }
+    encode_publish(&publish, open.version, out).is_ok()
+}
+
+/// The first topics of a connection get an alias, as many as the client allows.
+fn alias<'t>(open: &mut Open, topic: &'t str) -> (&'t str, Option<NonZeroU16>) {
+    if open.aliases_out_max == 0 {
+        return (topic, None);
+    }
+    if let Some(known) = open.aliases_out.get(topic) {
+        return ("", Some(*known));
+    }
+    if open.aliases_out.len() >= usize::from(open.aliases_out_max) {
+        return (topic, None);
+    }
+    let next = u16::try_from(open.aliases_out.len() + 1).ok().and_then(NonZeroU16::new);
+    if let Some(next) = next {
+        open.aliases_out.insert(topic.into(), next);
+    }
+    (topic, next)
+}

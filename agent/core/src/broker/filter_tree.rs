@@ -1,0 +1,340 @@
+//! Who subscribed to what: a tree by topic level. Knows nothing of sessions but their keys.
+
+use std::collections::BTreeMap;
+
+use super::table::Key;
+
+/// The subscribers of one place in the tree.
+#[derive(Debug)]
+struct Node<S> {
+    children: BTreeMap<Box<str>, Node<S>>,
+    plus: Option<Box<Node<S>>>,
+    /// Those who end here.
+    here: Vec<(Key, S)>,
+    /// Those who end here with `#`.
+    below: Vec<(Key, S)>,
+    shared_here: Vec<Group<S>>,
+    shared_below: Vec<Group<S>>,
+}
+
+/// The members of one shared subscription.
+#[derive(Debug)]
+struct Group<S> {
+    name: Box<str>,
+    members: Vec<(Key, S)>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+impl<S> Default for Node<S> {
+    fn default() -> Self {
+        Self {
+            children: BTreeMap::new(),
+            plus: None,
+            here: Vec::new(),
+            below: Vec::new(),
+            shared_here: Vec::new(),
+            shared_below: Vec::new(),
+        }
+    }
+}
+
+impl<S> Node<S> {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty()
+            && self.plus.is_none()
+            && self.here.is_empty()
+            && self.below.is_empty()
+            && self.shared_here.is_empty()
+            && self.shared_below.is_empty()
+    }
+}
+
+/// Filters with their subscribers. A filter's depth is bounded by `topic::TOPIC_LEVELS_MAX`, and so is every recursion
+/// here.
+#[derive(Debug)]
+pub struct FilterTree<S> {
+    root: Node<S>,
+    len: usize,
+}
+
+impl<S> Default for FilterTree<S> {
+    fn default() -> Self {
+        Self { root: Node::default(), len: 0 }
+    }
+}
+
+/// A filter as a client names it: alone, or shared with a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    pub group: Option<&'a str>,
+    pub filter: &'a str,
+}
+
+/// `$share/GROUP/FILTER` taken apart; `None` where it is malformed.
+#[must_use]
+pub fn target(written: &str) -> Option<Target<'_>> {
+    let Some(rest) = written.strip_prefix("$share/") else {
+        return Some(Target { group: None, filter: written });
+    };
+    let (group, filter) = rest.split_once('/')?;
+    if group.is_empty() || group.contains(['#', '+']) || filter.is_empty() {
+        return None;
+    }
+    Some(Target { group: Some(group), filter })
+}
+
+impl<S: Copy> FilterTree<S> {
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Subscribe, and give back what this subscriber had there before.
+    pub fn insert(&mut self, to: Target<'_>, who: Key, what: S) -> Option<S> {
+        let (path, below) = split(to.filter);
+        let mut node = &mut self.root;
+        for level in path {
+            node = match level {
+                "+" => node.plus.get_or_insert_default(),
+                level => {
+                    if !node.children.contains_key(level) {
+                        node.children.insert(level.into(), Node::default());
+                    }
+                    let Some(child) = node.children.get_mut(level) else { return None };
+                    child
+                }
+            };
+        }
+        let members = match to.group {
+            None if below => &mut node.below,
+            None => &mut node.here,
+            Some(name) => {
+                let groups = if below { &mut node.shared_below } else { &mut node.shared_here };
+                let at = groups.iter().position(|group| &*group.name == name).unwrap_or_else(|| {
+                    groups.push(Group { name: name.into(), members: Vec::new(), turn: 0 });
+                    groups.len() - 1
+                });
+                let group = groups.get_mut(at)?;
+                &mut group.members
+            }
+        };
+        if let Some((_, known)) = members.iter_mut().find(|(member, _)| *member == who) {
+            return Some(std::mem::replace(known, what));
+        }
+        members.push((who, what));
+        self.len += 1;
+        None
+    }
+
+    pub fn remove(&mut self, from: Target<'_>, who: Key) -> Option<S> {
+        let (path, below) = split(from.filter);
+        let path: Vec<&str> = path.collect();
+        let removed = remove(&mut self.root, &path, below, from.group, who);
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Tell `found` every subscription that matches `topic`, and offer each group's members to `pick` in turn until it
+    /// takes one.
+    pub fn visit(&mut self, topic: &str, found: &mut Vec<(Key, S)>, pick: &mut dyn FnMut(Key, S) -> bool) {
+        let mut visit = Visit { found, pick };
+        let (first, rest) = topic.split_once('/').map_or((topic, None), |(first, rest)| (first, Some(rest)));
+        let system = topic.starts_with('$');
+        visit.level(&mut self.root, first, rest, system);
+    }
+}
+
+/// The levels of a filter but for a final `#`, and whether there was one.
+fn split(filter: &str) -> (std::str::Split<'_, char>, bool) {
+    if filter == "#" {
+        // An empty path: the root itself.
+        let mut none = "".split('/');
+        none.next();
+        return (none, true);
+    }
+    match filter.strip_suffix("/#") {
+        Some(path) => (path.split('/'), true),
+        None => (filter.split('/'), false),
+    }
+}
+
+struct Visit<'v, S> {
+    found: &'v mut Vec<(Key, S)>,
+    pick: &'v mut dyn FnMut(Key, S) -> bool,
+}
+
+impl<S: Copy> Visit<'_, S> {
+    /// `level` is the next level of the topic below `node`, `rest` what follows it.
+    fn level(&mut self, node: &mut Node<S>, level: &str, rest: Option<&str>, system: bool) {
+        if !system {
+            self.take_below(node);
+        }
+        if let Some(child) = node.children.get_mut(level) {
+            self.step(child, rest);
+        }
+        if let Some(plus) = node.plus.as_mut().filter(|_| !system) {
+            self.step(plus, rest);
+        }
+    }
+
+    fn step(&mut self, node: &mut Node<S>, rest: Option<&str>) {
+        match rest.map(|rest| rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)))) {
+            Some((level, rest)) => self.level(node, level, rest, false),
+            None => {
+                self.found.extend_from_slice(&node.here);
+                for group in &mut node.shared_here {
+                    self.turn(group);
+                }
+                // `a/#` matches `a` too.
+                self.take_below(node);
+            }
+        }
+    }
+
+    fn take_below(&mut self, node: &mut Node<S>) {
+        self.found.extend_from_slice(&node.below);
+        for group in &mut node.shared_below {
+            self.turn(group);
+        }
+    }
+
+    fn turn(&mut self, group: &mut Group<S>) {
+        let count = group.members.len();
+        for step in 0..count {
+            let at = (group.turn + step) % count;
+            let Some((who, what)) = group.members.get(at).copied() else { return };
+            if (self.pick)(who, what) {
+                group.turn = (at + 1) % count;
+                self.found.push((who, what));
+                return;
+            }
+        }
+    }
+}
+
+fn remove<S: Copy>(node: &mut Node<S>, path: &[&str], below: bool, group: Option<&str>, who: Key) -> Option<S> {
+    let Some((level, rest)) = path.split_first() else {
+        return remove_here(node, below, group, who);
+    };
+    if *level == "+" {
+        let child = node.plus.as_mut()?;
+        let removed = remove(child, rest, below, group, who);
+        if child.is_empty() {
+            node.plus = None;
+        }
+        return removed;
+    }
+    let child = node.children.get_mut(*level)?;
+    let removed = remove(child, rest, below, group, who);
+    if child.is_empty() {
+        node.children.remove(*level);
+    }
+    removed
+}
+
+fn remove_here<S: Copy>(node: &mut Node<S>, below: bool, group: Option<&str>, who: Key) -> Option<S> {
+    let take = |members: &mut Vec<(Key, S)>| {
+        let at = members.iter().position(|(member, _)| *member == who)?;
+        Some(members.remove(at).1)
+    };
+    let Some(name) = group else {
+        return take(if below { &mut node.below } else { &mut node.here });
+    };
+    let groups = if below { &mut node.shared_below } else { &mut node.shared_here };
+    let at = groups.iter().position(|group| &*group.name == name)?;
+    let removed = take(&mut groups.get_mut(at)?.members);
+    groups.retain(|group| !group.members.is_empty());
+    removed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::table::Table;
+    use super::*;
+    use crate::topic;
+
+    fn level() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab]", Just(String::new()), Just("+".to_owned()), Just("$s".to_owned())]
+    }
+
+    fn filters() -> impl Strategy<Value = String> {
+        (prop::collection::vec(level(), 1..4), any::<bool>()).prop_map(|(mut levels, hash)| {
+            if hash {
+                levels.push("#".to_owned());
+            }
+            levels.join("/")
+        })
+    }
+
+    fn topics() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop_oneof!["[ab]", Just(String::new()), Just("$s".to_owned())], 1..5)
+            .prop_map(|levels| levels.join("/"))
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_finds_what_matching_one_by_one_finds(
+            wanted in prop::collection::vec(filters(), 0..12),
+            gone in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            given in prop::collection::vec(topics(), 1..8),
+        ) {
+            let mut keys = Table::default();
+            let mut tree = FilterTree::default();
+            let mut known: Vec<(String, Key)> = Vec::new();
+            for filter in wanted.into_iter().filter(|filter| topic::check_filter(filter).is_ok()) {
+                let who = keys.insert(());
+                prop_assert_eq!(tree.insert(Target { group: None, filter: &filter }, who, 1), None);
+                known.push((filter, who));
+            }
+            for index in gone {
+                if known.is_empty() { break }
+                let (filter, who) = known.remove(index.index(known.len()));
+                prop_assert_eq!(tree.remove(Target { group: None, filter: &filter }, who), Some(1));
+            }
+            prop_assert_eq!(tree.len(), known.len());
+            for topic in given.into_iter().filter(|topic| topic::check_name(topic).is_ok()) {
+                let mut found = Vec::new();
+                tree.visit(&topic, &mut found, &mut |_, _| true);
+                let found: BTreeSet<Key> = found.into_iter().map(|(who, _)| who).collect();
+                let expected = known.iter().filter(|(filter, _)| topic::matches(filter, &topic)).map(|(_, who)| *who);
+                prop_assert_eq!(found, expected.collect(), "{}", topic);
+            }
+            for (filter, who) in known {
+                tree.remove(Target { group: None, filter: &filter }, who);
+            }
+            prop_assert!(tree.root.is_empty(), "a tree without subscriptions keeps no nodes");
+        }
+    }
+
+    #[test]
+    fn a_group_takes_turns_and_skips_who_cannot() {
+        let mut keys = Table::default();
+        let mut tree = FilterTree::default();
+        let members: Vec<Key> = (0..3).map(|_| keys.insert(())).collect();
+        for member in &members {
+            tree.insert(target("$share/g/a/#").unwrap(), *member, 0);
+        }
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            let mut found = Vec::new();
+            tree.visit("a/b", &mut found, &mut |who, _| who != members[1]);
+            assert_eq!(found.len(), 1);
+            turns.push(found[0].0);
+        }
+        assert_eq!(turns, [members[0], members[2], members[0], members[2]]);
+    }
+
+    #[test]
+    fn malformed_shares_are_told() {
+        for bad in ["$share/", "$share/g", "$share//a", "$share/g/", "$share/g+/a"] {
+            assert_eq!(target(bad), None, "{bad}");
+        }
+        assert_eq!(target("$share/g/a/b"), Some(Target { group: Some("g"), filter: "a/b" }));
+    }
+}

@@ -1,0 +1,348 @@
+//! PUBLISH in: rights, acknowledgement, routing to those who subscribed, and what happens when one of them has no room.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::message::{Message, Shared};
+use super::session::{Granted, Ids, Pace, Queued};
+use super::table::Key;
+use super::{Broker, Flow, PATIENCE, Timer, Will};
+use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
+use crate::mqtt::{encode_plain_ack, props, put_others};
+use crate::time::Now;
+use crate::topology::model::WhenFull;
+
+/// Properties of a PUBLISH that concern only the hop it came by.
+const OF_THIS_HOP: &[u8] = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS, props::SUBSCRIPTION_ID];
+
+impl Broker {
+    pub(super) fn publish(&mut self, conn: Key, packet: &Publish<'_>, now: Now) -> Flow {
+        let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut()) else {
+            return Flow::Done;
+        };
+        let (session, version) = (open.session, open.version);
+        let aliased: Box<str>;
+        let topic = match (packet.topic_alias, packet.topic) {
+            (None, topic) => topic,
+            (Some(alias), _) if alias.get() > super::connection::ALIASES_IN_MAX => {
+                self.fault(conn, Reason::TOPIC_ALIAS_INVALID, now);
+                return Flow::Done;
+            }
+            (Some(alias), "") => match open.aliases_in.get(&alias) {
+                Some(known) => {
+                    aliased = known.clone();
+                    &aliased
+                }
+                None => {
+                    self.fault(conn, Reason::PROTOCOL_ERROR, now);
+                    return Flow::Done;
+                }
+            },
+            (Some(alias), topic) => {
+                open.aliases_in.insert(alias, topic.into());
+                topic
+            }
+        };
+        if packet.props.iter().any(|prop| prop.id() == props::SUBSCRIPTION_ID) {
+            self.fault(conn, Reason::PROTOCOL_ERROR, now);
+            return Flow::Done;
+        }
+        self.publish_to(conn, session, version, topic, packet, now)
+    }
+
+    fn publish_to(
+        &mut self,
+        conn: Key,
+        session: Key,
+        version: Version,
+        topic: &str,
+        packet: &Publish<'_>,
+        now: Now,
+    ) -> Flow {
+        let Some(known) = self.sessions.get(session) else { return Flow::Done };
+        if let (QoS::ExactlyOnce, Some(id)) = (packet.qos, packet.id)
+            && known.received.contains(&id)
+        {
+            // Received before; only the answer was lost.
+            self.answer(conn, version, packet, Reason::SUCCESS);
+            return Flow::Done;
+        }
+        if known.received.len() >= usize::from(self.settings.limits.inflight_max) && packet.qos == QoS::ExactlyOnce {
+            self.fault(conn, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
+            return Flow::Done;
+        }
+        let allowed = known.principal.rights.publish.topic(topic) && !topic.starts_with("$SYS/");
+        if !allowed {
+            self.counters.refused_publishes += 1;
+            self.answer(conn, version, packet, Reason::NOT_AUTHORIZED);
+            return Flow::Done;
+        }
+        self.counters.publishes_received += 1;
+        let mut found = std::mem::take(&mut self.found);
+        self.matches(topic, &mut found);
+        let flow = match self.room(&found, packet.qos, version) {
+            Room::Enough => {
+                let message = self.message(topic, packet, now);
+                let reason = self.accept(message, &found, Some(session), now);
+                self.answer(conn, version, packet, reason);
+                Flow::Done
+            }
+            Room::Refuse => {
+                self.counters.refused_publishes += 1;
+                self.answer(conn, version, packet, Reason::QUOTA_EXCEEDED);
+                Flow::Done
+            }
+            Room::WaitFor(full) => {
+                self.counters.publishes_received -= 1;
+                self.wait_for(conn, full, now);
+                Flow::Wait
+            }
+        };
+        found.clear();
+        self.found = found;
+        flow
+    }
+
+    /// Who subscribed to `topic`.
+    fn matches(&mut self, topic: &str, found: &mut Vec<(Key, Granted)>) {
+        let sessions = &self.sessions;
+        let limits = &self.settings.limits;
+        let mut pick = |who: Key, _: Granted| {
+            let session = sessions.get(who);
+            session.is_some_and(|session| {
+                session.conn.is_some() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
+            })
+        };
+        self.tree.visit(topic, found, &mut pick);
+    }
+
+    /// Whether a message of this QoS can be taken now, for everyone who has a right to all of them.
+    fn room(&self, found: &[(Key, Granted)], qos: QoS, version: Version) -> Room {
+        if qos == QoS::AtMostOnce {
+            return Room::Enough;
+        }
+        let limits = &self.settings.limits;
+        for (who, granted) in found {
+            let Some(session) = self.sessions.get(*who) else { continue };
+            if granted.options.qos == QoS::AtMostOnce || !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
+            {
+                continue;
+            }
+            if session.conn.is_some() && session.pace == Pace::Moving {
+                return Room::WaitFor(*who);
+            }
+            if self.settings.when_full == WhenFull::Block {
+                return if version == Version::V5 { Room::Refuse } else { Room::WaitFor(*who) };
+            }
+        }
+        if self.memory_bytes >= limits.memory_bytes_max {
+            return match self.settings.when_full {
+                WhenFull::DropOldest => Room::Enough,
+                WhenFull::DropNewest | WhenFull::Block => Room::Refuse,
+            };
+        }
+        Room::Enough
+    }
+
+    /// Read no more from `conn` until the session `full` has room.
+    fn wait_for(&mut self, conn: Key, full: Key, now: Now) {
+        if let Some(session) = self.sessions.get_mut(full) {
+            if !session.waiting.contains(&conn) {
+                session.waiting.push(conn);
+            }
+            if session.stall_at.is_none() {
+                let at = session.progress.after(PATIENCE).max(now);
+                session.stall_at = Some(at);
+                self.timers.insert((at, Timer::Stall(full)));
+            }
+        }
+        self.pause(conn);
+    }
+
+    fn message(&mut self, topic: &str, packet: &Publish<'_>, now: Now) -> Shared {
+        let mut block = Vec::new();
+        put_others(&mut block, packet.props, OF_THIS_HOP);
+        let message = Message {
+            topic: topic.into(),
+            payload: packet.payload.into(),
+            props: block.into(),
+            qos: packet.qos,
+            retain: packet.retain,
+            expires: packet.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
+        };
+        self.hold(message)
+    }
+
+    pub(super) fn publish_will(&mut self, session: Key, will: &Will, now: Now) {
+        let message = Message {
+            topic: will.topic.clone(),
+            payload: will.payload.clone(),
+            props: will.props.clone(),
+            qos: will.qos,
+            retain: will.retain,
+            expires: will.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
+        };
+        let message = self.hold(message);
+        let mut found = Vec::new();
+        self.matches(&will.topic, &mut found);
+        self.accept(message, &found, Some(session), now);
+    }
+
+    /// Retain and route a message that has been let in. The one place where a publish is accepted: a store that must
+    /// have it first waits here.
+    fn accept(&mut self, message: Shared, found: &[(Key, Granted)], publisher: Option<Key>, now: Now) -> Reason {
+        if message.retain {
+            self.retain(&message, now);
+        }
+        let mut heard = false;
+        for (index, (who, granted)) in found.iter().enumerate() {
+            if granted.options.no_local && publisher == Some(*who) {
+                continue;
+            }
+            heard = true;
+            // Several subscriptions of one session that match make one message, at the best QoS of them.
+            let earlier = found.get(..index).unwrap_or(&[]);
+            if !granted.shared && earlier.iter().any(|(other, by)| other == who && !by.shared && !by.options.no_local) {
+                continue;
+            }
+            let (qos, retain, ids) = if granted.shared { one(*granted) } else { together(found, *who, publisher) };
+            let queued =
+                Queued { qos: message.qos.min(qos), retain: message.retain && retain, ids, message: message.clone() };
+            self.enqueue(*who, queued, now);
+        }
+        self.release(message);
+        if heard { Reason::SUCCESS } else { Reason::NO_MATCHING_SUBSCRIBERS }
+    }
+
+    fn retain(&mut self, message: &Shared, now: Now) {
+        if message.payload.is_empty() {
+            if let Some(before) = self.retained.clear(&message.topic) {
+                self.release(before);
+            }
+            return;
+        }
+        if message.expires.is_some() {
+            self.arm_sweep(now);
+        }
+        let limits = &self.settings.limits;
+        match self.retained.set(message.clone(), limits.retained_len_max, limits.retained_bytes_max) {
+            Ok(Some(before)) => self.release(before),
+            Ok(None) => {}
+            Err(super::retained::Full) => self.counters.refused_retained += 1,
+        }
+    }
+
+    /// Put a message where the session will find it, or drop what its limits say.
+    pub(super) fn enqueue(&mut self, who: Key, queued: Queued, now: Now) {
+        let limits = &self.settings.limits;
+        let (len_max, bytes_max) = (limits.queue_len_max, limits.queue_bytes_max);
+        let over_memory = self.memory_bytes > limits.memory_bytes_max;
+        let Some(session) = self.sessions.get_mut(who) else { return self.release(queued.message) };
+        let moving = session.conn.is_some() && session.pace == Pace::Moving;
+        if session.conn.is_none() && queued.qos == QoS::AtMostOnce {
+            return self.release(queued.message);
+        }
+        if session.is_full(len_max, bytes_max) || over_memory {
+            if queued.qos == QoS::AtMostOnce {
+                self.counters.dropped_qos0 += 1;
+                return self.release(queued.message);
+            }
+            if !moving {
+                self.counters.dropped_full += 1;
+                if self.settings.when_full != WhenFull::DropOldest {
+                    return self.release(queued.message);
+                }
+                if let Some(oldest) = session.pop() {
+                    self.release(oldest.message);
+                }
+            }
+        }
+        let Some(session) = self.sessions.get_mut(who) else { return self.release(queued.message) };
+        if session.queue.is_empty() {
+            // An empty queue has nothing to be late with.
+            session.progress = now;
+        }
+        session.push(queued);
+        if let Some(conn) = session.conn {
+            self.ask_transmit(conn);
+        }
+    }
+
+    /// PUBACK or PUBREC, where the QoS has one.
+    fn answer(&mut self, conn: Key, version: Version, packet: &Publish<'_>, reason: Reason) {
+        let Some(id) = packet.id else { return };
+        let first = match packet.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => 0x40,
+            QoS::ExactlyOnce => 0x50,
+        };
+        if packet.qos == QoS::ExactlyOnce && !reason.is_error() {
+            self.remember_received(conn, id);
+        }
+        if version != Version::V5 && reason.is_error() && packet.qos == QoS::ExactlyOnce {
+            // Older clients know no refusal: the exchange is played to its end, the message is dropped and counted.
+            self.remember_received(conn, id);
+        }
+        let reason = if reason == Reason::NO_MATCHING_SUBSCRIBERS { Reason::SUCCESS } else { reason };
+        if version != Version::V5 || reason == Reason::SUCCESS {
+            let Some(connection) = self.conns.get_mut(conn) else { return };
+            encode_plain_ack(first, id, &mut connection.control);
+            self.counters.messages_sent += 1;
+            return self.ask_transmit(conn);
+        }
+        let ack = Ack { id, reason, reason_string: None, user_props: crate::mqtt::packet::Props::default() };
+        let packet = if first == 0x40 { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
+        self.send(conn, &packet, version);
+    }
+
+    fn remember_received(&mut self, conn: Key, id: PacketId) {
+        let session = self.conns.get(conn).and_then(|connection| connection.open()).map(|open| open.session);
+        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
+            session.received.insert(id);
+        }
+    }
+
+    /// Count a message's memory once, for as long as anyone holds it.
+    fn hold(&mut self, message: Message) -> Shared {
+        self.memory_bytes += message.size();
+        Rc::new(message)
+    }
+
+    /// Let go of one hold on a message.
+    pub(super) fn release(&mut self, message: Shared) {
+        if let Some(message) = Rc::into_inner(message) {
+            self.memory_bytes -= message.size();
+        }
+    }
+}
+
+/// Whether a publish can be taken.
+enum Room {
+    Enough,
+    Refuse,
+    WaitFor(Key),
+}
+
+fn one(granted: Granted) -> (QoS, bool, Ids) {
+    let mut ids = Ids::default();
+    if let Some(id) = granted.id {
+        ids.add(id);
+    }
+    (granted.options.qos, granted.options.retain_as_published, ids)
+}
+
+/// The best QoS, any wish to see the retain flag, and all identifiers of one session's plain subscriptions.
+fn together(found: &[(Key, Granted)], who: Key, publisher: Option<Key>) -> (QoS, bool, Ids) {
+    let (mut qos, mut retain, mut ids) = (QoS::AtMostOnce, false, Ids::default());
+    for (_, granted) in found.iter().filter(|(other, granted)| *other == who && !granted.shared) {
+        if granted.options.no_local && publisher == Some(who) {
+            continue;
+        }
+        qos = qos.max(granted.options.qos);
+        retain |= granted.options.retain_as_published;
+        if let Some(id) = granted.id {
+            ids.add(id);
+        }
+    }
+    (qos, retain, ids)
+}

@@ -1,0 +1,174 @@
+//! What the broker remembers of one client, with or without a connection: subscriptions, what waits for it, and what is
+//! on its way and not yet acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU16;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::message::Shared;
+use super::table::Key;
+use super::{Principal, Will};
+use crate::mqtt::packet::{PacketId, QoS, SubscribeOptions};
+use crate::time::Now;
+
+/// What one subscription was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub options: SubscribeOptions,
+    pub id: Option<u32>,
+    pub shared: bool,
+}
+
+/// A message that waits for its turn.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub message: Shared,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Identifiers of the subscriptions that it matched.
+    pub ids: Ids,
+}
+
+/// Subscription identifiers; nearly always none or one.
+#[derive(Clone, Debug, Default)]
+pub struct Ids(Option<Box<[u32]>>);
+
+impl Ids {
+    pub fn add(&mut self, id: u32) {
+        let mut all = self.0.take().map(Vec::from).unwrap_or_default();
+        all.push(id);
+        self.0 = Some(all.into());
+    }
+
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}
+
+/// How far a message on its way has come.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Sent, or to be sent; not yet acknowledged (QoS 1) or received (QoS 2).
+    Publish(Queued),
+    /// The client has it; PUBREL is sent or to be sent, PUBCOMP awaited.
+    Release,
+}
+
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    pub id: PacketId,
+    pub step: Step,
+    /// To be sent on this connection, because the one before ended too early.
+    pub resend: bool,
+}
+
+/// Retained messages that a new subscription has still to get.
+#[derive(Clone, Debug)]
+pub struct RetainedWalk {
+    pub filter: Box<str>,
+    pub after: Option<Box<str>>,
+    pub granted: Granted,
+}
+
+/// Whether the client takes what is sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    Moving,
+    /// It took nothing for too long with a full queue; `when_full` applies until it has caught up.
+    Stalled,
+}
+
+#[derive(Debug)]
+pub struct Session {
+    /// As the table of sessions knows it: with whom it belongs to before it.
+    pub client_id: Box<str>,
+    pub principal: Rc<Principal>,
+    pub conn: Option<Key>,
+    /// How long it outlives its connection.
+    pub expiry: Duration,
+    /// When it ends, while there is no connection.
+    pub ends: Option<Now>,
+    /// By filter as written, `$share/` and all.
+    pub subscriptions: BTreeMap<Box<str>, Granted>,
+    pub queue: VecDeque<Queued>,
+    pub queue_bytes: u64,
+    pub in_flight: VecDeque<InFlight>,
+    last_id: u16,
+    /// QoS 2 messages that were received and not yet released by the client.
+    pub received: BTreeSet<PacketId>,
+    pub walks: VecDeque<RetainedWalk>,
+    pub pace: Pace,
+    /// When the client last took or acknowledged something.
+    pub progress: Now,
+    /// When a standing queue is looked at, while someone waits for it.
+    pub stall_at: Option<Now>,
+    /// Publishers whose reading waits until this queue has room.
+    pub waiting: Vec<Key>,
+    /// The will that waits for its delay.
+    pub will: Option<(Now, Box<Will>)>,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(client_id: Box<str>, principal: Rc<Principal>, now: Now) -> Self {
+        Self {
+            client_id,
+            principal,
+            conn: None,
+            expiry: Duration::ZERO,
+            ends: None,
+            subscriptions: BTreeMap::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            in_flight: VecDeque::new(),
+            last_id: 0,
+            received: BTreeSet::new(),
+            walks: VecDeque::new(),
+            pace: Pace::Moving,
+            progress: now,
+            stall_at: None,
+            waiting: Vec::new(),
+            will: None,
+        }
+    }
+
+    pub fn push(&mut self, queued: Queued) {
+        self.queue_bytes += queued.message.size();
+        self.queue.push_back(queued);
+    }
+
+    pub fn pop(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.queue_bytes -= queued.message.size();
+        Some(queued)
+    }
+
+    #[must_use]
+    pub fn is_full(&self, len_max: u32, bytes_max: u64) -> bool {
+        self.queue.len() >= len_max as usize || self.queue_bytes >= bytes_max
+    }
+
+    /// Room enough that those who wait may go on.
+    #[must_use]
+    pub fn has_room(&self, len_max: u32, bytes_max: u64) -> bool {
+        self.queue.len() <= len_max as usize / 2 && self.queue_bytes <= bytes_max / 2
+    }
+
+    /// A packet identifier that is not in use. There is one: fewer are in flight than there are numbers.
+    pub fn next_id(&mut self) -> PacketId {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            let Some(id) = NonZeroU16::new(self.last_id).map(PacketId) else { continue };
+            if !self.in_flight.iter().any(|flight| flight.id == id) {
+                return id;
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn has_something_to_send(&self) -> bool {
+        !self.queue.is_empty() || !self.walks.is_empty() || self.in_flight.iter().any(|flight| flight.resend)
+    }
+}

@@ -1,0 +1,74 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::Broker;
+use super::filter_tree::target;
+use super::session::{Granted, RetainedWalk};
+use super::table::Key;
+use crate::mqtt::packet::{Packet, Props, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, Unsubscribe};
+use crate::time::Now;
+use crate::topic;
+
+/// Most subscriptions whose retained messages one session may wait for at a time.
+const WALKS_MAX: usize = 1_024;
+
+impl Broker {
+    pub(super) fn subscribe(&mut self, conn: Key, packet: &Subscribe<'_>, now: Now) {
+        let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
+        let (session, version) = (open.session, open.version);
+        let reasons: Vec<Reason> =
+            packet.filters.iter().map(|filter| self.subscribe_one(session, filter, packet.subscription_id)).collect();
+        self.counters.refused_subscriptions += reasons.iter().filter(|reason| reason.is_error()).count() as u64;
+        let suback = SubAck { id: packet.id, reason_string: None, user_props: Props::default(), reasons };
+        self.send(conn, &Packet::SubAck(suback), version);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.progress = now;
+        }
+    }
+
+    fn subscribe_one(&mut self, session: Key, wanted: &SubscribeFilter<'_>, id: Option<u32>) -> Reason {
+        let Some(to) = target(wanted.filter).filter(|to| topic::check_filter(to.filter).is_ok()) else {
+            return Reason::TOPIC_FILTER_INVALID;
+        };
+        let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
+        if !known.principal.rights.subscribe.filter(to.filter) {
+            return Reason::NOT_AUTHORIZED;
+        }
+        let is_new = !known.subscriptions.contains_key(wanted.filter);
+        if is_new && self.tree.len() >= self.settings.limits.subscriptions_max as usize {
+            return Reason::QUOTA_EXCEEDED;
+        }
+        let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
+        known.subscriptions.insert(wanted.filter.into(), granted);
+        self.tree.insert(to, session, granted);
+        let wants_retained = match wanted.options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        if wants_retained && to.group.is_none() && known.walks.len() < WALKS_MAX {
+            known.walks.push_back(RetainedWalk { filter: to.filter.into(), after: None, granted });
+        }
+        Reason(wanted.options.qos as u8)
+    }
+
+    pub(super) fn unsubscribe(&mut self, conn: Key, packet: &Unsubscribe<'_>) {
+        let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
+        let (session, version) = (open.session, open.version);
+        let reasons = packet.filters.iter().map(|filter| self.unsubscribe_one(session, filter)).collect();
+        let unsuback = SubAck { id: packet.id, reason_string: None, user_props: Props::default(), reasons };
+        self.send(conn, &Packet::UnsubAck(unsuback), version);
+    }
+
+    fn unsubscribe_one(&mut self, session: Key, filter: &str) -> Reason {
+        let Some(from) = target(filter).filter(|from| topic::check_filter(from.filter).is_ok()) else {
+            return Reason::TOPIC_FILTER_INVALID;
+        };
+        let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
+        if known.subscriptions.remove(filter).is_none() {
+            return Reason::NO_SUBSCRIPTION_EXISTED;
+        }
+        known.walks.retain(|walk| &*walk.filter != from.filter);
+        self.tree.remove(from, session);
+        Reason::SUCCESS
+    }
+}
