@@ -62,6 +62,7 @@ async fn serve(wanted: &Assignment, ready: impl FnOnce(&str)) -> Result<(), RunE
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    tracing::debug!(counters = ?realm.counters(), "what was done");
     realm.stop();
     // A second signal ends it at once.
     tokio::select! {

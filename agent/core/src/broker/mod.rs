@@ -528,6 +528,3 @@ impl Broker {
         self.timers.extend(timer);
     }
 }
-
-#[cfg(test)]
-mod tests;
