@@ -103,10 +103,12 @@ fn open(kind: DoorKind, door: &Door, realm: &Rc<Realm>, scratch: &Scratch) -> Re
         }
     };
     let listener = listener.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; something listens there already: another hobnail, or mosquitto?",
-            io::ErrorKind::PermissionDenied => "; a port below 1024 or that folder needs more rights",
-            _ => "",
+        let hint = if error.kind() == io::ErrorKind::AddrInUse {
+            "; something listens there already: another hobnail, or mosquitto?"
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            "; that port or folder needs more rights"
+        } else {
+            ""
         };
         RunError::Bind { place: door.to_string(), error, hint }
     })?;

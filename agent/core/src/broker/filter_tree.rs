@@ -102,8 +102,7 @@ impl<S: Copy> FilterTree<S> {
                     if !node.children.contains_key(level) {
                         node.children.insert(level.into(), Node::default());
                     }
-                    let Some(child) = node.children.get_mut(level) else { return None };
-                    child
+                    node.children.get_mut(level)?
                 }
             };
         }
