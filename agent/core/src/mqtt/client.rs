@@ -455,3 +455,6 @@ pub const fn name(packet: &Packet<'_>) -> &'static str {
         Packet::Auth(_) => "AUTH",
     }
 }
+
+#[cfg(test)]
+mod tests;
