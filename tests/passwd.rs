@@ -14,9 +14,9 @@ fn passwd(file: &Path, password: &str, more: &[&str]) -> Option<i32> {
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
-    child.wait().unwrap().code()
+        .expect("it runs");
+    child.stdin.take().expect("it runs").write_all(password.as_bytes()).expect("it runs");
+    child.wait().expect("it runs").code()
 }
 
 #[test]
