@@ -1,6 +1,7 @@
 //! The shell of hobnail: sockets, files, signals and the command line around the pure core.
 
 pub mod atomic_file;
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod doors;

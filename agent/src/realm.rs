@@ -1,175 +1,208 @@
-//! One broker and the sockets that talk to it, on one thread.
+//! The broker of one realm as the tasks of this thread share it: each borrows it for one call, never across an await.
 //!
-//! The broker is borrowed for one `handle_…` at a time, never across an await. What it then wants of a connection is
-//! left in that connection's `Wishes`, and its task is woken; the task runs after every socket that is ready now has
-//! been read, so that output gathers by itself.
+//! A call into the broker is followed at once by draining its actions. What concerns a connection is left in its `Wire`,
+//! which wakes that connection's task; nothing is read or written here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use hobnail_core::broker::{Action, Broker, ConnId, Counters, Peer, Settings, Verdict};
+use hobnail_core::broker::{Action, Broker, ConnId, Peer, Settings, Verdict};
 use hobnail_core::time::Now;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-/// Passwords that wait to be looked at; with more, the door says no.
-const PROOFS_MAX: usize = 32;
+use crate::auth::Prover;
 
-/// A password to be looked at.
-#[derive(Debug)]
-pub struct Proof {
-    pub conn: ConnId,
-    pub user: Box<str>,
-    pub password: Box<[u8]>,
-}
-
-/// What the broker wants of one connection.
+/// What the broker wants of one connection, and how its task is woken.
 #[derive(Debug, Default)]
-pub struct Wishes {
-    pub transmit: Cell<bool>,
-    pub paused: Cell<bool>,
-    /// Send what is left for this long, then close.
-    pub close: Cell<Option<Duration>>,
-    wake: Notify,
+pub struct Wire {
+    transmit: Cell<bool>,
+    paused: Cell<bool>,
+    close: Cell<Option<Duration>>,
+    /// The task looks at this by itself before it sleeps again, so it needs no waking.
+    running: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
-impl Wishes {
-    /// Until the broker wants something new. Cancel-safe: a wish stays until it is taken.
-    pub async fn changed(&self) {
-        self.wake.notified().await;
+impl Wire {
+    /// The task runs from here on until `sleep`.
+    pub fn run(&self, waker: &Waker) {
+        self.running.set(true);
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    pub fn sleep(&self) {
+        self.running.set(false);
+    }
+
+    pub fn take_transmit(&self) -> bool {
+        self.transmit.replace(false)
+    }
+
+    /// The broker may have more than fitted.
+    pub fn ask_again(&self) {
+        self.transmit.set(true);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    /// How long what waits may still be sent, once the broker has asked to close.
+    pub fn take_close(&self) -> Option<Duration> {
+        self.close.take()
+    }
+
+    fn wake(&self) {
+        if !self.running.get()
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
     }
 }
 
-#[derive(Debug)]
-pub struct Realm {
+/// A handle on the realm; cloning it gives another handle on the same one.
+#[derive(Clone)]
+pub struct Realm(Rc<Shared>);
+
+struct Shared {
     broker: RefCell<Broker>,
-    wishes: RefCell<HashMap<ConnId, Rc<Wishes>>>,
-    started: Instant,
-    /// Woken when the next deadline may have come nearer.
-    deadline_moved: Notify,
+    wires: RefCell<HashMap<ConnId, Rc<Wire>>>,
+    prover: Prover,
+    epoch: Instant,
+    /// When the timer will look at the broker next; `None` when it sleeps without an end.
     armed: Cell<Option<Now>>,
-    proofs: mpsc::Sender<Proof>,
+    earlier: Notify,
+    emptied: Notify,
 }
 
 impl Realm {
-    /// The realm, and the passwords that someone has to look at.
     #[must_use]
-    pub fn new(settings: Settings) -> (Rc<Self>, mpsc::Receiver<Proof>) {
-        let (proofs, receiver) = mpsc::channel(PROOFS_MAX);
-        let realm = Self {
+    pub fn new(settings: Settings, prover: Prover) -> Self {
+        // Time starts a little after zero, so that "long ago" can be said.
+        let epoch = Instant::now();
+        Self(Rc::new(Shared {
             broker: RefCell::new(Broker::new(settings)),
-            wishes: RefCell::default(),
-            started: Instant::now(),
-            deadline_moved: Notify::new(),
+            wires: RefCell::default(),
+            prover,
+            epoch,
             armed: Cell::new(None),
-            proofs,
-        };
-        (Rc::new(realm), receiver)
+            earlier: Notify::new(),
+            emptied: Notify::new(),
+        }))
     }
 
-    fn now(&self) -> Now {
-        Now::ZERO.after(self.started.elapsed())
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now::ZERO.after(self.0.epoch.elapsed())
     }
 
-    pub fn open(&self, peer: Peer) -> (ConnId, Rc<Wishes>) {
-        let wishes = Rc::new(Wishes::default());
-        let conn = self.broker.borrow_mut().handle_open(peer, self.now());
-        self.wishes.borrow_mut().insert(conn, wishes.clone());
+    /// A connection has come in.
+    pub fn open(&self, peer: Peer) -> (ConnId, Rc<Wire>) {
+        let now = self.now();
+        let conn = self.0.broker.borrow_mut().handle_open(peer, now);
+        let wire = Rc::new(Wire::default());
+        self.0.wires.borrow_mut().insert(conn, wire.clone());
         self.drain();
-        (conn, wishes)
+        (conn, wire)
     }
 
     pub fn bytes(&self, conn: ConnId, bytes: &[u8]) {
-        self.broker.borrow_mut().handle_bytes(conn, bytes, self.now());
+        let now = self.now();
+        self.0.broker.borrow_mut().handle_bytes(conn, bytes, now);
         self.drain();
     }
 
-    pub fn close(&self, conn: ConnId) {
-        self.wishes.borrow_mut().remove(&conn);
-        self.broker.borrow_mut().handle_close(conn, self.now());
-        self.drain();
-    }
-
-    /// Append what the connection has to send to `out`.
     pub fn transmit(&self, conn: ConnId, out: &mut Vec<u8>, room: usize) {
-        self.broker.borrow_mut().poll_transmit(conn, out, room, self.now());
+        let now = self.now();
+        self.0.broker.borrow_mut().poll_transmit(conn, out, room, now);
         self.drain();
+    }
+
+    pub fn closed(&self, conn: ConnId) {
+        let now = self.now();
+        self.0.broker.borrow_mut().handle_close(conn, now);
+        self.0.wires.borrow_mut().remove(&conn);
+        self.drain();
+        if self.0.wires.borrow().is_empty() {
+            self.0.emptied.notify_one();
+        }
     }
 
     pub fn verdict(&self, conn: ConnId, verdict: Verdict) {
-        self.broker.borrow_mut().handle_verdict(conn, verdict, self.now());
+        let now = self.now();
+        self.0.broker.borrow_mut().handle_verdict(conn, verdict, now);
         self.drain();
     }
 
-    pub fn stop(&self) {
-        self.broker.borrow_mut().handle_stop(self.now());
+    /// Ask every connection to close, and return once all of them have.
+    pub async fn stop(&self) {
+        let now = self.now();
+        self.0.broker.borrow_mut().handle_stop(now);
         self.drain();
+        while !self.0.wires.borrow().is_empty() {
+            self.0.emptied.notified().await;
+        }
     }
 
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        *self.broker.borrow().counters()
-    }
-
-    /// Whether every connection has been closed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.wishes.borrow().is_empty()
-    }
-
-    fn drain(&self) {
-        let wishes = self.wishes.borrow();
-        let wish = |conn: ConnId, set: &dyn Fn(&Wishes)| {
-            if let Some(wishes) = wishes.get(&conn) {
-                set(wishes);
-                wishes.wake.notify_one();
-            }
-        };
-        let mut refused = Vec::new();
-        let mut broker = self.broker.borrow_mut();
-        while let Some(action) = broker.poll_action() {
-            match action {
-                Action::Transmit(conn) => wish(conn, &|wishes| wishes.transmit.set(true)),
-                Action::PauseReading(conn) => wish(conn, &|wishes| wishes.paused.set(true)),
-                Action::ResumeReading(conn) => wish(conn, &|wishes| wishes.paused.set(false)),
-                Action::Close { conn, linger } => wish(conn, &|wishes| wishes.close.set(Some(linger))),
-                Action::Authenticate { conn, user, password } => {
-                    if self.proofs.try_send(Proof { conn, user, password }).is_err() {
-                        refused.push(conn);
+    /// Tell the broker when a deadline has passed. Sleeps exactly until the next one.
+    pub async fn keep_time(self) {
+        loop {
+            let next = self.0.broker.borrow().next_deadline();
+            self.0.armed.set(next);
+            match next {
+                None => self.0.earlier.notified().await,
+                Some(at) => {
+                    let wait = at.since(self.now());
+                    // Both are cancel-safe: a sleep holds nothing, and a permit of `Notify` stays until it is taken.
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.0.earlier.notified() => continue,
+                    }
+                    let now = self.now();
+                    if now >= at {
+                        self.0.broker.borrow_mut().handle_timeout(now);
+                        self.drain();
                     }
                 }
             }
         }
-        let deadline = broker.next_deadline();
-        drop((broker, wishes));
-        if deadline.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
-            self.armed.set(deadline);
-            self.deadline_moved.notify_one();
+    }
+
+    fn drain(&self) {
+        let mut broker = self.0.broker.borrow_mut();
+        while let Some(action) = broker.poll_action() {
+            match action {
+                Action::Transmit(conn) => self.tell(conn, |wire| wire.transmit.set(true)),
+                Action::PauseReading(conn) => self.tell(conn, |wire| wire.paused.set(true)),
+                Action::ResumeReading(conn) => self.tell(conn, |wire| wire.paused.set(false)),
+                Action::Close { conn, linger } => self.tell(conn, |wire| wire.close.set(Some(linger))),
+                Action::Authenticate { conn, user, password } => {
+                    if let Err(verdict) = self.0.prover.ask(conn, user, password) {
+                        broker.handle_verdict(conn, verdict, self.now());
+                    }
+                }
+            }
         }
-        for conn in refused {
-            tracing::warn!("too many passwords to look at; one was refused unseen");
-            self.verdict(conn, Verdict::Refused);
+        if let Some(next) = broker.next_deadline()
+            && self.0.armed.get().is_none_or(|armed| next < armed)
+        {
+            self.0.armed.set(Some(next));
+            self.0.earlier.notify_one();
         }
     }
 
-    /// Wake the broker at its deadlines, for ever.
-    pub async fn keep_time(&self) {
-        loop {
-            let next = self.broker.borrow().next_deadline();
-            self.armed.set(next);
-            let Some(next) = next else {
-                self.deadline_moved.notified().await;
-                continue;
-            };
-            let at = self.started + next.since(Now::ZERO);
-            tokio::select! {
-                () = tokio::time::sleep_until(at.into()) => {
-                    self.broker.borrow_mut().handle_timeout(self.now());
-                    self.drain();
-                }
-                () = self.deadline_moved.notified() => {}
-            }
+    /// An action for a connection that is already gone concerns nobody.
+    fn tell(&self, conn: ConnId, leave: impl FnOnce(&Wire)) {
+        if let Some(wire) = self.0.wires.borrow().get(&conn) {
+            leave(wire);
+            wire.wake();
         }
     }
 }

@@ -1,128 +1,236 @@
-//! The running agent: boot is the plan from nothing, carried out; then it serves until it is told to stop.
+//! The running agent: one thread, one broker, the doors of one assignment, from start to a graceful stop.
 
-use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::path::Path;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hobnail_core::assign::{Assignment, Door, DoorKind};
-use hobnail_core::broker::{Peer, Principal, Settings, Trust};
+use anyhow::Context;
+use hobnail_core::assign::{Assignment, Door as Place, DoorKind};
+use hobnail_core::broker::{Principal, Settings};
 use hobnail_core::plan::{Step, plan};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tracing::{info, warn};
 
-use crate::doors::{self, Listener, Scratch};
+use crate::auth::{Answer, Prover, accounts};
+use crate::doors::listen::{self, ListenError};
+use crate::doors::tls::Certificate;
+use crate::doors::{Door, Manner, serve};
 use crate::realm::Realm;
+use crate::topology_files::KEY_DIRECTORY;
 
-/// How long a graceful stop may take.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
-/// How often a stopping agent looks whether everyone has left.
-const STOP_LOOK: Duration = Duration::from_millis(20);
+/// A stop takes no longer than this, whoever does not listen.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("failed to bind {place}: {error}{hint}")]
-    Bind { place: String, error: io::Error, hint: &'static str },
-    #[error("the {0} door is not built yet; take it out of the topology")]
-    NotBuilt(DoorKind),
-    #[error("failed to start: {0}")]
-    Start(#[from] io::Error),
+/// What came of the agent's life.
+pub enum Ended {
+    Stopped,
+    /// A second signal came before all was sent.
+    Hurried,
 }
 
-/// Serve `wanted` until a signal says stop. `ready` is told in one line what runs where, once it does.
-pub fn run(wanted: &Assignment, ready: impl FnOnce(&str)) -> Result<(), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, serve(wanted, ready))
+type Certificates = Rc<RefCell<Vec<Rc<Certificate>>>>;
+
+/// What the doors are opened with.
+struct Opening<'a> {
+    realm: &'a Realm,
+    key_directory: PathBuf,
+    stop: watch::Receiver<bool>,
+    certificates: Certificates,
+    /// Each door with where it really is.
+    opened: Vec<String>,
 }
 
-async fn serve(wanted: &Assignment, ready: impl FnOnce(&str)) -> Result<(), RunError> {
-    // Signals are caught from here on, so that none arrives between "ready" and the wait for it.
-    let mut stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal).into_iter();
-    let (Some(Ok(mut terminate)), Some(Ok(mut interrupt))) = (stop.next(), stop.next()) else {
-        return Err(io::Error::other("signals cannot be caught").into());
+/// Serve `wanted` until a signal ends it.
+pub fn run(wanted: &Assignment, key_directory: Option<&Path>) -> anyhow::Result<Ended> {
+    raise_descriptor_limit();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = runtime.context("failed to start the runtime")?;
+    let ended = runtime.block_on(live(wanted, key_directory.unwrap_or(Path::new(KEY_DIRECTORY))));
+    // What is still open ends with the process; nothing is waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live(wanted: &Assignment, key_directory: &Path) -> anyhow::Result<Ended> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
+
+    let (prover, answers) = Prover::start(accounts(&wanted.devices, key_directory))
+        .context("failed to start the thread that proves passwords")?;
+    let realm = Realm::new(settings(wanted)?, prover);
+    let (stop, stopping) = watch::channel(false);
+    let mut opening = Opening {
+        realm: &realm,
+        key_directory: key_directory.to_owned(),
+        stop: stopping,
+        certificates: Certificates::default(),
+        opened: Vec::new(),
     };
-    let (realm, _proofs) = Realm::new(settings(wanted));
-    let scratch = doors::scratch();
-    let steps = plan(None, wanted);
-    let mut places = Vec::new();
-    for step in &steps {
-        if let Step::OpenDoor { kind, door } = step {
-            places.extend(open(*kind, door, &realm, &scratch)?);
+    for step in plan(None, wanted) {
+        opening.take(&step)?;
+    }
+    let Opening { certificates, opened, .. } = opening;
+    spawn_local(realm.clone().keep_time());
+    spawn_local(pass_on(answers, realm.clone()));
+    announce(wanted, &opened);
+
+    wait(&mut terminate, &mut interrupt, &mut hangup, &certificates).await;
+    info!("stopping");
+    // Doors that are gone already need no telling.
+    let _ = stop.send(true);
+    tokio::select! {
+        done = tokio::time::timeout(STOP_MAX, realm.stop()) => {
+            if done.is_err() {
+                warn!("some connections did not take their last bytes in time");
+            }
+            Ok(Ended::Stopped)
+        }
+        _ = terminate.recv() => Ok(Ended::Hurried),
+        _ = interrupt.recv() => Ok(Ended::Hurried),
+    }
+}
+
+/// Until someone asks for the end. Cancel-safe: signals that nobody took are kept.
+async fn wait(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal, certificates: &Certificates) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => {
+                info!("reading certificates again; passwords are read anew each time");
+                certificates.borrow().iter().for_each(|certificate| certificate.reload());
+            }
         }
     }
-    tokio::task::spawn_local({
-        let realm = realm.clone();
-        async move { realm.keep_time().await }
-    });
-    tell(wanted, &places, ready);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    tracing::debug!(counters = ?realm.counters(), "what was done");
-    realm.stop();
-    // A second signal ends it at once.
-    tokio::select! {
-        () = everyone_left(&realm) => {}
-        () = tokio::time::sleep(STOP_WITHIN) => tracing::warn!("some connections did not take their last bytes in time"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
-async fn everyone_left(realm: &Realm) {
-    while !realm.is_empty() {
-        tokio::time::sleep(STOP_LOOK).await;
+async fn pass_on(mut answers: mpsc::Receiver<Answer>, realm: Realm) {
+    while let Some(Answer { conn, verdict }) = answers.recv().await {
+        realm.verdict(conn, verdict);
     }
 }
 
-fn settings(wanted: &Assignment) -> Settings {
-    Settings {
+impl Opening<'_> {
+    /// One step of the boot.
+    fn take(&mut self, step: &Step) -> anyhow::Result<()> {
+        match step {
+            Step::OpenDoor { kind: DoorKind::Agents, .. } => Ok(()),
+            Step::OpenDoor { kind, door } => self.open(*kind, door),
+            // The realm was made with these.
+            Step::SetLimits(_) | Step::SetStore(_) | Step::SetRights(_) | Step::AdmitDevice { .. } => Ok(()),
+            // Nothing to be done for them before there are links and a store on disk; `announce` says so.
+            Step::Become { .. }
+            | Step::SetKeys(_)
+            | Step::SetTopics(_)
+            | Step::SetHeartbeat(_)
+            | Step::SetFailover(_)
+            | Step::TakeRole(_)
+            | Step::AdmitPeer { .. }
+            | Step::OpenLink { .. }
+            | Step::SetHomes(_) => Ok(()),
+            // Not in a plan from nothing.
+            Step::MoveDoor { .. }
+            | Step::MoveLink { .. }
+            | Step::CloseLink(_)
+            | Step::CloseDoor(_)
+            | Step::ExpelDevice(_)
+            | Step::ExpelPeer(_) => Ok(()),
+        }
+    }
+
+    fn open(&mut self, kind: DoorKind, door: &Place) -> anyhow::Result<()> {
+        let word = match kind {
+            DoorKind::Programs => "programs",
+            DoorKind::WebSocket => "WebSocket",
+            DoorKind::Unix => "Unix socket",
+            DoorKind::Devices => "devices",
+            DoorKind::Agents => "agents",
+        };
+        let (address, manner) = match (kind, door) {
+            (_, Place::Unix(path)) => {
+                let listener = listen::unix(Path::new(&**path))?;
+                self.opened.push(format!("{word} at {path}"));
+                self.start(Door::Unix(listener));
+                return Ok(());
+            }
+            (_, Place::Tls { listen, files }) => {
+                let (cert, key) = (self.key_directory.join(&*files.cert), self.key_directory.join(&*files.key));
+                let certificate = Rc::new(Certificate::load(cert, key)?);
+                self.certificates.borrow_mut().push(certificate.clone());
+                (*listen, Manner::DevicesTls(certificate))
+            }
+            (DoorKind::WebSocket, Place::Tcp(address)) => (*address, Manner::WebSocket),
+            (DoorKind::Devices, Place::Tcp(address)) => (*address, Manner::Devices),
+            (DoorKind::Programs | DoorKind::Unix | DoorKind::Agents, Place::Tcp(address)) => {
+                (*address, Manner::Programs)
+            }
+            (_, Place::Agents(_)) => return Ok(()),
+        };
+        match listen::tcp(address) {
+            Ok(listener) => {
+                let place = listener.local_addr().context("failed to learn a door's address")?;
+                self.opened.push(format!("{word} at {place}"));
+                self.start(Door::Tcp(listener, manner));
+            }
+            Err(error @ ListenError::NotHere(_)) => {
+                warn!(%error, "the door opens as soon as it does");
+                self.opened.push(format!("{word} at {address} later"));
+                let (realm, stop) = (self.realm.clone(), self.stop.clone());
+                spawn_local(async move {
+                    let listener = listen::tcp_at_last(address).await;
+                    serve(Door::Tcp(listener, manner), realm, stop).await;
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn start(&self, door: Door) {
+        spawn_local(serve(door, self.realm.clone(), self.stop.clone()));
+    }
+}
+
+/// One line on stdout that says what this is and where. Whoever closed stdout does not want to know.
+fn announce(wanted: &Assignment, opened: &[String]) {
+    let doors = if opened.is_empty() { "no doors".to_owned() } else { opened.join(", ") };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "hobnail {version}: {} in network {}, {doors}", wanted.me, wanted.network)
+        .and_then(|()| stdout.flush());
+    if !wanted.links.is_empty() || !wanted.peers.is_empty() {
+        warn!("links are not built yet: messages stay on this machine");
+    }
+}
+
+fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {
+    Ok(Settings {
         limits: wanted.limits.clone(),
         when_full: wanted.store.when_full,
         local: Principal { name: wanted.me.clone(), rights: wanted.rights.clone() },
         devices: wanted.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
-        // The standard library's hasher is keyed by the system's random numbers.
-        id_seed: RandomState::new().hash_one(()),
-    }
+        id_seed: draw_seed().context("failed to read /dev/urandom")?,
+    })
 }
 
-/// Open a door; the answer is what to call it, or nothing for one that only other machines use.
-fn open(kind: DoorKind, door: &Door, realm: &Rc<Realm>, scratch: &Scratch) -> Result<Option<String>, RunError> {
-    let listener = match (kind, door) {
-        (DoorKind::Agents, _) => return Ok(None),
-        (DoorKind::WebSocket | DoorKind::Devices, _) => return Err(RunError::NotBuilt(kind)),
-        (DoorKind::Programs | DoorKind::Unix, Door::Tcp(address)) => Listener::tcp(*address),
-        (DoorKind::Programs | DoorKind::Unix, Door::Unix(path)) => Listener::unix(Path::new(&**path)),
-        (DoorKind::Programs | DoorKind::Unix, Door::Tls { .. } | Door::Agents(_)) => {
-            return Err(RunError::NotBuilt(kind));
-        }
-    };
-    let listener = listener.map_err(|error| {
-        let hint = if error.kind() == io::ErrorKind::AddrInUse {
-            "; something listens there already: another hobnail, or mosquitto?"
-        } else if error.kind() == io::ErrorKind::PermissionDenied {
-            "; that port or folder needs more rights"
-        } else {
-            ""
-        };
-        RunError::Bind { place: door.to_string(), error, hint }
-    })?;
-    let place = format!("{kind}s at {}", listener.place());
-    let peer = Peer { address: None, trust: Trust::Local };
-    tokio::task::spawn_local(doors::keep_open(listener, realm.clone(), peer, scratch.clone()));
-    Ok(Some(place))
+fn draw_seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
-fn tell(wanted: &Assignment, places: &[String], ready: impl FnOnce(&str)) {
-    let others = wanted.links.len() + wanted.peers.len();
-    if others > 0 {
-        tracing::warn!("links between machines are not built yet: messages stay on this machine");
+/// Each connection is a descriptor; the soft limit of 1,024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "failed to raise the limit of open files");
     }
-    let version = env!("CARGO_PKG_VERSION");
-    ready(&format!("hobnail {version}: {} in network {}, {}", wanted.me, wanted.network, places.join(", ")));
 }

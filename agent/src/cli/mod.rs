@@ -32,6 +32,8 @@ pub mod exit {
     pub const BAD_TOPOLOGY: u8 = 78;
     /// A command line that cannot be meant.
     pub const USAGE: u8 = 2;
+    /// The system does not permit it.
+    pub const PERMISSION: u8 = 77;
     /// A time limit ran out.
     pub const TIMED_OUT: u8 = 27;
 }

@@ -1,157 +1,117 @@
-//! Doors: listening sockets, and the task that carries bytes between each connection and the realm.
+//! The doors: listening sockets, and what turns their bytes into the broker's.
+//!
+//! Accepting never waits for a connection, and no connection for another: each has its own task from the first byte,
+//! and the broker's clock for CONNECT runs from accept on, through TLS and WebSocket handshakes.
 
-mod socket;
+pub mod connection;
+pub mod framing;
+pub mod listen;
+pub mod tls;
+pub mod websocket;
 
-use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hobnail_core::broker::Peer;
-use tokio::time::Instant;
+use hobnail_core::broker::{Peer, Trust};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tracing::{debug, warn};
 
-use crate::realm::{Realm, Wishes};
-pub use socket::{Listener, Socket};
+use self::connection::{Connection, Socket};
+use self::framing::Framing;
+use self::tls::Certificate;
+use self::websocket::WebSocket;
+use crate::realm::Realm;
 
-/// Read at once, by all connections together: they take turns with one buffer, so that an idle one holds none.
-const READ_BYTES: usize = 64 << 10;
-/// Taken from the broker before the socket has taken what is there.
-const WRITE_BYTES: usize = 128 << 10;
-/// A connection that has little to say keeps no larger buffer than this.
-const WRITE_BYTES_KEPT: usize = 1 << 10;
-/// How long a door that cannot accept waits before it tries again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The first wait after a failed accept; it doubles up to `ACCEPT_WAIT_MAX`. Out of descriptors, only time helps.
+const ACCEPT_WAIT: Duration = Duration::from_millis(50);
+const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The buffer that all reading goes through.
-pub type Scratch = Rc<RefCell<Box<[u8]>>>;
-
-#[must_use]
-pub fn scratch() -> Scratch {
-    Rc::new(RefCell::new(vec![0; READ_BYTES].into()))
+/// What a door speaks under its MQTT, and whom it trusts.
+#[derive(Clone)]
+pub enum Manner {
+    /// Plain MQTT of local programs.
+    Programs,
+    WebSocket,
+    /// Devices with passwords, plainly.
+    Devices,
+    /// Devices with passwords, over TLS.
+    DevicesTls(Rc<Certificate>),
 }
 
-/// Let in everyone who comes, for as long as this is polled. Each connection has a task of its own on the `LocalSet`,
-/// so that none waits for another.
-pub async fn keep_open(listener: Listener, realm: Rc<Realm>, peer: Peer, scratch: Scratch) {
+impl Manner {
+    fn trust(&self) -> Trust {
+        match self {
+            Self::Programs | Self::WebSocket => Trust::Local,
+            Self::Devices | Self::DevicesTls(_) => Trust::Password,
+        }
+    }
+
+    fn framing(&self) -> Result<Framing, rustls::Error> {
+        Ok(match self {
+            Self::Programs | Self::Devices => Framing::Plain,
+            Self::WebSocket => Framing::WebSocket(Box::new(WebSocket::new())),
+            Self::DevicesTls(certificate) => Framing::tls(certificate.config())?,
+        })
+    }
+}
+
+/// An open door.
+pub enum Door {
+    Tcp(TcpListener, Manner),
+    Unix(UnixListener),
+}
+
+/// Let in whoever comes until `stop` turns true. Cancel-safe: an accept either has given a socket or has not.
+pub async fn serve(door: Door, realm: Realm, mut stop: watch::Receiver<bool>) {
+    let mut wait = ACCEPT_WAIT;
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = accept(&door) => accepted,
+            // An error means that whoever could say stop is gone, which says it too.
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
             Ok((socket, address)) => {
-                let peer = Peer { address, ..peer.clone() };
-                tokio::task::spawn_local(serve(realm.clone(), socket, peer, scratch.clone()));
+                wait = ACCEPT_WAIT;
+                enter(&door, socket, address, &realm);
             }
             Err(error) => {
-                // No file descriptor is free, or the caller hung up already: neither is mended by trying at once.
-                tracing::debug!(%error, "failed to accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                warn!(%error, wait_ms = wait.as_millis(), "failed to accept a connection");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(ACCEPT_WAIT_MAX);
             }
         }
     }
 }
 
-/// What becomes of a connection after one step.
-enum Step {
-    GoOn,
-    Gone,
-}
-
-async fn serve(realm: Rc<Realm>, socket: Socket, peer: Peer, scratch: Scratch) {
-    let (conn, wishes) = realm.open(peer);
-    let mut out = Outgoing::default();
-    let mut close_by: Option<Instant> = None;
-    loop {
-        if wishes.transmit.get() && out.waiting() < WRITE_BYTES {
-            wishes.transmit.set(false);
-            let room = WRITE_BYTES - out.waiting();
-            realm.transmit(conn, &mut out.bytes, room);
+async fn accept(door: &Door) -> io::Result<(Socket, Option<SocketAddr>)> {
+    match door {
+        Door::Tcp(listener, _) => {
+            let (stream, address) = listener.accept().await?;
+            // Without it small answers wait for the peer's acknowledgement; a socket that died already needs nothing.
+            let _ = stream.set_nodelay(true);
+            Ok((Socket::Tcp(stream), Some(address)))
         }
-        if let Step::Gone = out.send(&socket) {
-            break;
-        }
-        if let Some(linger) = wishes.close.get() {
-            let by = *close_by.get_or_insert_with(|| Instant::now() + linger);
-            if out.waiting() == 0 && !wishes.transmit.get() || Instant::now() >= by {
-                break;
-            }
-        } else if wishes.transmit.get() && out.waiting() == 0 {
-            // There is more, and the socket takes it: let the others have their turn first.
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let reads = !wishes.paused.get() && close_by.is_none();
-        // Every branch is cancel-safe: readiness and wishes stay until they are taken.
-        tokio::select! {
-            ready = socket.readable(), if reads => {
-                if ready.is_err() {
-                    break;
-                }
-                let mut scratch = scratch.borrow_mut();
-                match socket.try_read(&mut scratch) {
-                    Ok(0) => break,
-                    Ok(count) => {
-                        let bytes = scratch.get(..count).unwrap_or(&[]);
-                        realm.bytes(conn, bytes);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => break,
-                }
-            }
-            ready = socket.writable(), if out.blocked => {
-                out.blocked = false;
-                if ready.is_err() {
-                    break;
-                }
-            }
-            () = wishes.changed() => {}
-            () = linger_until(close_by), if close_by.is_some() => break,
+        Door::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Socket::Unix(stream), None))
         }
     }
-    finish(&realm, conn, &wishes);
 }
 
-fn finish(realm: &Realm, conn: hobnail_core::broker::ConnId, wishes: &Wishes) {
-    wishes.transmit.set(false);
-    realm.close(conn);
-}
-
-async fn linger_until(by: Option<Instant>) {
-    if let Some(by) = by {
-        tokio::time::sleep_until(by).await;
-    }
-}
-
-/// Bytes on their way to a socket.
-#[derive(Debug, Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
-    blocked: bool,
-}
-
-impl Outgoing {
-    fn waiting(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    /// As much as the socket takes now.
-    fn send(&mut self, socket: &Socket) -> Step {
-        while self.sent < self.bytes.len() && !self.blocked {
-            match socket.try_write(self.bytes.get(self.sent..).unwrap_or(&[])) {
-                Ok(0) => return Step::Gone,
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(_) => return Step::Gone,
-            }
+fn enter(door: &Door, socket: Socket, address: Option<SocketAddr>, realm: &Realm) {
+    let manner = match door {
+        Door::Tcp(_, manner) => manner,
+        Door::Unix(_) => &Manner::Programs,
+    };
+    match manner.framing() {
+        Ok(framing) => {
+            let peer = Peer { address: address.map(|address| address.ip()), trust: manner.trust() };
+            tokio::task::spawn_local(Connection::open(socket, framing, peer, realm.clone()));
         }
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-            if self.bytes.capacity() > WRITE_BYTES_KEPT {
-                self.bytes = Vec::new();
-            }
-        } else if self.sent >= WRITE_BYTES / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-        Step::GoOn
+        Err(error) => debug!(%error, "failed to begin TLS"),
     }
 }
