@@ -89,7 +89,7 @@ fn a_door_that_is_taken_is_named_with_a_guess_who_has_it() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains(&format!("failed to bind {}", agent.programs())), "{told}");
-    assert!(told.contains("something listens there already"), "{told}");
+    assert!(told.contains("address in use; is mosquitto or another hobnail running?"), "{told}");
 }
 
 #[test]

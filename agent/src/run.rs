@@ -44,6 +44,8 @@ struct Opening<'a> {
     certificates: Certificates,
     /// Each door with where it really is.
     opened: Vec<String>,
+    /// Sockets in the file system, to be taken away at the end.
+    sockets: Vec<PathBuf>,
 }
 
 /// Serve `wanted` until a signal ends it.
@@ -72,19 +74,23 @@ async fn live(wanted: &Assignment, key_directory: &Path) -> anyhow::Result<Ended
         stop: stopping,
         certificates: Certificates::default(),
         opened: Vec::new(),
+        sockets: Vec::new(),
     };
     for step in plan(None, wanted) {
         opening.take(&step)?;
     }
-    let Opening { certificates, opened, .. } = opening;
+    let Opening { certificates, opened, sockets, .. } = opening;
     spawn_local(realm.clone().keep_time());
     spawn_local(pass_on(answers, realm.clone()));
     announce(wanted, &opened);
 
     wait(&mut terminate, &mut interrupt, &mut hangup, &certificates).await;
     info!("stopping");
-    // Doors that are gone already need no telling.
+    // Doors that are gone already need no telling, and the next start replaces a socket that stays behind.
     let _ = stop.send(true);
+    for socket in &sockets {
+        let _ = std::fs::remove_file(socket);
+    }
     tokio::select! {
         done = tokio::time::timeout(STOP_MAX, realm.stop()) => {
             if done.is_err() {
@@ -157,6 +163,7 @@ impl Opening<'_> {
             (_, Place::Unix(path)) => {
                 let listener = listen::unix(Path::new(&**path))?;
                 self.opened.push(format!("{word} at {path}"));
+                self.sockets.push(PathBuf::from(&**path));
                 self.start(Door::Unix(listener));
                 return Ok(());
             }

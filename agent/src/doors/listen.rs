@@ -57,10 +57,14 @@ pub fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    open().map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => ListenError::InUse { address },
-        ErrorKind::AddrNotAvailable => ListenError::NotHere(address),
-        _ => ListenError::Tcp(address, error),
+    open().map_err(|error| {
+        if error.kind() == ErrorKind::AddrInUse {
+            ListenError::InUse { address }
+        } else if error.kind() == ErrorKind::AddrNotAvailable {
+            ListenError::NotHere(address)
+        } else {
+            ListenError::Tcp(address, error)
+        }
     })
 }
 

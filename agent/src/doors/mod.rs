@@ -22,7 +22,6 @@ use tracing::{debug, warn};
 use self::connection::{Connection, Socket};
 use self::framing::Framing;
 use self::tls::Certificate;
-use self::websocket::WebSocket;
 use crate::realm::Realm;
 
 /// The first wait after a failed accept; it doubles up to `ACCEPT_WAIT_MAX`. Out of descriptors, only time helps.
@@ -52,7 +51,7 @@ impl Manner {
     fn framing(&self) -> Result<Framing, rustls::Error> {
         Ok(match self {
             Self::Programs | Self::Devices => Framing::Plain,
-            Self::WebSocket => Framing::WebSocket(Box::new(WebSocket::new())),
+            Self::WebSocket => Framing::WebSocket(Box::default()),
             Self::DevicesTls(certificate) => Framing::tls(certificate.config())?,
         })
     }
