@@ -1,4 +1,4 @@
-//! `hobnail pub` and `hobnail sub` against Mosquitto, and beside its own clients.
+//! `hobnail pub` and `hobnail sub` against Mosquitto and against an agent, and beside Mosquitto's own clients.
 
 mod pubsub {
     pub mod server;
@@ -15,60 +15,66 @@ fn stderr(output: &std::process::Output) -> String {
 
 #[test]
 fn every_qos_arrives_in_every_version() {
-    let Some(server) = Server::open() else { return };
-    for version in ["5", "311", "31"] {
-        for qos in ["0", "1", "2"] {
-            let subscriber = server.subscribe(&["-V", version, "-t", "a/#", "-q", qos, "-C", "2", "-F", "%t %q %p"]);
-            server.publish(&["-V", version, "-t", "a/b", "-q", qos, "-m", "one"]);
-            server.publish(&["-V", version, "-t", "a/c", "-q", qos, "-m", "-two"]);
-            let wanted = format!("a/b {qos} one\na/c {qos} -two\n");
-            assert_eq!(subscriber.finish(), (Some(0), wanted), "version {version}");
+    for server in Server::each() {
+        for version in ["5", "311", "31"] {
+            for qos in ["0", "1", "2"] {
+                let subscriber =
+                    server.subscribe(&["-V", version, "-t", "a/#", "-q", qos, "-C", "2", "-F", "%t %q %p"]);
+                server.publish(&["-V", version, "-t", "a/b", "-q", qos, "-m", "one"]);
+                server.publish(&["-V", version, "-t", "a/c", "-q", qos, "-m", "-two"]);
+                let wanted = format!("a/b {qos} one\na/c {qos} -two\n");
+                assert_eq!(subscriber.finish(), (Some(0), wanted), "version {version}");
+            }
         }
     }
 }
 
 #[test]
 fn a_hundred_thousand_lines_arrive_complete_and_in_order() {
-    let Some(server) = Server::open() else { return };
-    let lines: String = (1..=100_000).map(|number| format!("line {number}\n")).collect();
-    for qos in ["1", "2"] {
-        let subscriber = server.subscribe(&["-t", "lines", "-q", qos, "-C", "100000"]);
-        let reader = std::thread::spawn(|| subscriber.finish());
-        let output = feed(server.hobnail("pub", &["-t", "lines", "-q", qos, "-l"]), lines.as_bytes());
-        assert!(output.status.success(), "{}", stderr(&output));
-        let (code, text) = reader.join().unwrap();
-        assert_eq!(code, Some(0));
-        assert!(text == lines, "QoS {qos}: {} of {} bytes, or another order", text.len(), lines.len());
+    for server in Server::each() {
+        let lines: String = (1..=100_000).map(|number| format!("line {number}\n")).collect();
+        for qos in ["1", "2"] {
+            let subscriber = server.subscribe(&["-t", "lines", "-q", qos, "-C", "100000"]);
+            let reader = std::thread::spawn(|| subscriber.finish());
+            let output = feed(server.hobnail("pub", &["-t", "lines", "-q", qos, "-l"]), lines.as_bytes());
+            assert!(output.status.success(), "{}", stderr(&output));
+            let (code, text) = reader.join().unwrap();
+            assert_eq!(code, Some(0));
+            assert!(text == lines, "QoS {qos}: {} of {} bytes, or another order", text.len(), lines.len());
+        }
     }
 }
 
 #[test]
 fn qos_0_lines_have_all_been_read_by_the_server_when_pub_ends() {
-    let Some(server) = Server::open() else { return };
-    let subscriber = server.subscribe(&["-t", "lines", "-C", "2000"]);
-    let lines: String = (1..=2000).map(|number| format!("{number}\n")).collect();
-    let output = feed(server.hobnail("pub", &["-t", "lines", "-l"]), lines.as_bytes());
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(subscriber.finish(), (Some(0), lines));
+    for server in Server::each() {
+        let subscriber = server.subscribe(&["-t", "lines", "-C", "2000"]);
+        let lines: String = (1..=2000).map(|number| format!("{number}\n")).collect();
+        let output = feed(server.hobnail("pub", &["-t", "lines", "-l"]), lines.as_bytes());
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(subscriber.finish(), (Some(0), lines));
+    }
 }
 
 #[test]
 fn stdin_and_files_are_sent_whole() {
-    let Some(server) = Server::open() else { return };
-    let path = server.folder.path().join("message");
-    std::fs::write(&path, "two\nlines\n").unwrap();
-    let subscriber = server.subscribe(&["-t", "x", "-C", "4", "-F", "[%p]", "-q", "1"]);
-    server.publish(&["-t", "x", "-f", path.to_str().unwrap(), "-q", "1"]);
-    assert!(feed(server.hobnail("pub", &["-t", "x", "-s", "-q", "1"]), b"a\nb").status.success());
-    server.publish(&["-t", "x", "-m", "again", "-q", "2", "--repeat", "2", "--repeat-delay", "0.01"]);
-    assert_eq!(subscriber.finish().1, "[two\nlines\n]\n[a\nb]\n[again]\n[again]\n");
+    for server in Server::each() {
+        let path = server.folder.path().join("message");
+        std::fs::write(&path, "two\nlines\n").unwrap();
+        let subscriber = server.subscribe(&["-t", "x", "-C", "4", "-F", "[%p]", "-q", "1"]);
+        server.publish(&["-t", "x", "-f", path.to_str().unwrap(), "-q", "1"]);
+        assert!(feed(server.hobnail("pub", &["-t", "x", "-s", "-q", "1"]), b"a\nb").status.success());
+        server.publish(&["-t", "x", "-m", "again", "-q", "2", "--repeat", "2", "--repeat-delay", "0.01"]);
+        assert_eq!(subscriber.finish().1, "[two\nlines\n]\n[a\nb]\n[again]\n[again]\n");
+    }
 }
 
 #[test]
 fn a_time_limit_ends_with_27() {
-    let Some(server) = Server::open() else { return };
-    let output = server.hobnail("sub", &["-t", "x", "-W", "0.2"]).output().unwrap();
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(27), "hobnail: timed out\n"));
+    for server in Server::each() {
+        let output = server.hobnail("sub", &["-t", "x", "-W", "0.2"]).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(27), "hobnail: timed out\n"));
+    }
 }
 
 /// Formats that print the same as Mosquitto's do. The time of day is in none of them.
@@ -169,12 +175,13 @@ fn json_is_what_mosquitto_sub_prints() {
 
 #[test]
 fn json_lines_lose_no_byte_of_a_payload() {
-    let Some(server) = Server::open() else { return };
-    for (payload, key, wanted) in [(&b"\xff\x00"[..], "payload_hex", "ff00"), (b"plain", "payload", "plain")] {
-        assert!(feed(server.hobnail("pub", &["-t", "j", "-r", "-s", "-q", "1"]), payload).status.success());
-        let output = server.hobnail("sub", &["-t", "j", "-C", "1", "-W", "20", "--json"]).output().unwrap();
-        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(object[key], wanted);
+    for server in Server::each() {
+        for (payload, key, wanted) in [(&b"\xff\x00"[..], "payload_hex", "ff00"), (b"plain", "payload", "plain")] {
+            assert!(feed(server.hobnail("pub", &["-t", "j", "-r", "-s", "-q", "1"]), payload).status.success());
+            let output = server.hobnail("sub", &["-t", "j", "-C", "1", "-W", "20", "--json"]).output().unwrap();
+            let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(object[key], wanted);
+        }
     }
 }
 
@@ -189,83 +196,88 @@ fn a_payload_that_is_no_json_is_told_and_the_rest_goes_on() {
 
 #[test]
 fn filters_choose_what_is_printed() {
-    let Some(server) = Server::open() else { return };
-    server.publish(&["-t", "old/a", "-r", "-q", "1", "-m", "kept"]);
-    server.publish(&["-t", "old/b", "-r", "-q", "1", "-m", "kept"]);
-    for version in ["5", "311"] {
-        let args = ["-V", version, "-t", "#", "-v", "-q", "1", "-C", "1", "-W", "20"];
-        let fresh = server.subscribe(&[&args[..], &["-R"]].concat());
+    for server in Server::each() {
+        server.publish(&["-t", "old/a", "-r", "-q", "1", "-m", "kept"]);
+        server.publish(&["-t", "old/b", "-r", "-q", "1", "-m", "kept"]);
+        for version in ["5", "311"] {
+            let args = ["-V", version, "-t", "#", "-v", "-q", "1", "-C", "1", "-W", "20"];
+            let fresh = server.subscribe(&[&args[..], &["-R"]].concat());
+            server.publish(&["-t", "new", "-q", "1", "-m", "x"]);
+            assert_eq!(fresh.finish().1, "new x\n");
+            let other = server.hobnail("sub", &[&args[..], &["-T", "old/a"]].concat()).output().unwrap();
+            assert_eq!(other.stdout, b"old/b kept\n");
+        }
+        let retained = server.subscribe(&["-t", "#", "-v", "--retained-only", "--remove-retained", "-q", "1"]);
         server.publish(&["-t", "new", "-q", "1", "-m", "x"]);
-        assert_eq!(fresh.finish().1, "new x\n");
-        let other = server.hobnail("sub", &[&args[..], &["-T", "old/a"]].concat()).output().unwrap();
-        assert_eq!(other.stdout, b"old/b kept\n");
+        assert_eq!(retained.finish(), (Some(0), "old/a kept\nold/b kept\n".into()));
+        let nothing = server.hobnail("sub", &["-t", "#", "-W", "0.3"]).output().unwrap();
+        assert_eq!((nothing.status.code(), nothing.stdout), (Some(27), Vec::new()), "the retained ones are gone");
     }
-    let retained = server.subscribe(&["-t", "#", "-v", "--retained-only", "--remove-retained", "-q", "1"]);
-    server.publish(&["-t", "new", "-q", "1", "-m", "x"]);
-    assert_eq!(retained.finish(), (Some(0), "old/a kept\nold/b kept\n".into()));
-    let nothing = server.hobnail("sub", &["-t", "#", "-W", "0.3"]).output().unwrap();
-    assert_eq!((nothing.status.code(), nothing.stdout), (Some(27), Vec::new()), "the retained ones are gone");
 }
 
 #[test]
 fn a_will_is_published_when_its_client_is_killed() {
-    let Some(server) = Server::open() else { return };
-    let watcher = server.subscribe(&["-t", "gone/#", "-v", "-q", "1", "-C", "1", "-W", "20"]);
-    let mut doomed = server.subscribe(&[
-        "-t",
-        "x",
-        "--will-topic",
-        "gone/now",
-        "--will-payload",
-        "bye",
-        "--will-qos",
-        "1",
-        "--will-retain",
-        "-D",
-        "will",
-        "content-type",
-        "text",
-    ]);
-    doomed.child.kill().unwrap();
-    assert_eq!(watcher.finish().1, "gone/now bye\n");
-    let args = ["-t", "gone/now", "-C", "1", "-W", "20", "-F", "%r %C"];
-    assert_eq!(server.hobnail("sub", &args).output().unwrap().stdout, b"1 text\n");
+    for server in Server::each() {
+        let watcher = server.subscribe(&["-t", "gone/#", "-v", "-q", "1", "-C", "1", "-W", "20"]);
+        let mut doomed = server.subscribe(&[
+            "-t",
+            "x",
+            "--will-topic",
+            "gone/now",
+            "--will-payload",
+            "bye",
+            "--will-qos",
+            "1",
+            "--will-retain",
+            "-D",
+            "will",
+            "content-type",
+            "text",
+        ]);
+        doomed.child.kill().unwrap();
+        assert_eq!(watcher.finish().1, "gone/now bye\n");
+        let args = ["-t", "gone/now", "-C", "1", "-W", "20", "-F", "%r %C"];
+        assert_eq!(server.hobnail("sub", &args).output().unwrap().stdout, b"1 text\n");
+    }
 }
 
 #[test]
 fn a_unix_socket_serves_as_well() {
-    let Some(server) = Server::open() else { return };
-    let socket = server.folder.path().join("socket");
-    let hobnail = |args: &[&str]| {
-        let (command, rest) = args.split_first().unwrap();
-        let mut hobnail = Command::new(env!("CARGO_BIN_EXE_hobnail"));
-        hobnail.arg(command).arg("--unix").arg(&socket).args(rest).output().unwrap()
-    };
-    assert!(hobnail(&["pub", "-t", "u", "-m", "x", "-q", "2", "-r"]).status.success());
-    assert_eq!(hobnail(&["sub", "-t", "u", "-C", "1", "-W", "20"]).stdout, b"x\n");
+    for server in Server::each() {
+        let socket = server.folder.path().join("socket");
+        let hobnail = |args: &[&str]| {
+            let (command, rest) = args.split_first().unwrap();
+            let mut hobnail = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+            hobnail.arg(command).arg("--unix").arg(&socket).args(rest).output().unwrap()
+        };
+        assert!(hobnail(&["pub", "-t", "u", "-m", "x", "-q", "2", "-r"]).status.success());
+        assert_eq!(hobnail(&["sub", "-t", "u", "-C", "1", "-W", "20"]).stdout, b"x\n");
+    }
 }
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_sub_quietly() {
-    let Some(server) = Server::open() else { return };
-    let mut subscriber = server.subscribe(&["-t", "x", "-q", "1"]);
-    server.publish(&["-t", "x", "-m", "one", "-q", "1"]);
-    let mut line = String::new();
-    BufReader::new(subscriber.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "one\n");
-    server.publish(&["-t", "x", "-m", "two", "-q", "1"]);
-    assert_eq!(subscriber.await_exit(), Some(0));
-    assert!(!subscriber.told().contains("hobnail:"));
+    for server in Server::each() {
+        let mut subscriber = server.subscribe(&["-t", "x", "-q", "1"]);
+        server.publish(&["-t", "x", "-m", "one", "-q", "1"]);
+        let mut line = String::new();
+        BufReader::new(subscriber.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "one\n");
+        server.publish(&["-t", "x", "-m", "two", "-q", "1"]);
+        assert_eq!(subscriber.await_exit(), Some(0));
+        assert!(!subscriber.told().contains("hobnail:"));
+    }
 }
 
 #[test]
 fn a_subscriber_comes_back_after_the_server_did() {
-    let Some(mut server) = Server::open() else { return };
-    let subscriber = server.subscribe(&["-t", "x", "-q", "1", "-C", "1", "-W", "40"]);
-    server.restart();
-    let publisher = server.hobnail("pub", &["-t", "x", "-m", "back", "-q", "1", "-r"]).output().unwrap();
-    assert!(publisher.status.success(), "{}", stderr(&publisher));
-    assert_eq!(subscriber.finish(), (Some(0), "back\n".into()));
+    for mut server in Server::each() {
+        let subscriber = server.subscribe(&["-t", "x", "-q", "1", "-C", "1", "-W", "40"]);
+        server.restart();
+        let publisher = server.hobnail("pub", &["-t", "x", "-m", "back", "-q", "1", "-r"]).output().unwrap();
+        assert!(publisher.status.success(), "{}", stderr(&publisher));
+        assert_eq!(subscriber.finish(), (Some(0), "back\n".into()));
+    }
 }
 
 #[test]

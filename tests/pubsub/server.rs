@@ -1,8 +1,8 @@
-//! A Mosquitto of the test's own: its own port, its own Unix socket, gone when the test is.
+//! A server of the test's own, Mosquitto or an agent: its own port, its own Unix socket, gone when the test is.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,14 @@ pub struct Server {
     child: Child,
     pub port: u16,
     pub folder: TempDir,
+    kind: Kind,
     config: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Mosquitto,
+    Agent,
 }
 
 /// `None`, told on stderr, where Mosquitto is not installed; in CI that is an error.
@@ -36,14 +43,19 @@ pub fn start(extra: &str) -> Option<Server> {
         socket.display()
     );
     std::fs::write(&config, text).unwrap();
-    let child = spawn(&config);
-    let server = Server { child, port, folder, config };
-    server.await_listener();
-    Some(server)
+    Some(Server::of(Kind::Mosquitto, folder, port, config))
 }
 
-fn spawn(config: &PathBuf) -> Child {
-    Command::new("mosquitto").arg("-c").arg(config).stderr(Stdio::null()).spawn().unwrap()
+fn spawn(kind: Kind, config: &Path) -> Child {
+    let mut command = match kind {
+        Kind::Mosquitto => Command::new("mosquitto"),
+        Kind::Agent => Command::new(env!("CARGO_BIN_EXE_hobnail")),
+    };
+    match kind {
+        Kind::Mosquitto => command.arg("-c").arg(config),
+        Kind::Agent => command.arg("run").arg(config).args(["--name", "solo"]),
+    };
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 impl Server {
@@ -51,17 +63,40 @@ impl Server {
         start("allow_anonymous true")
     }
 
+    /// Mosquitto, where it is installed, and an agent.
+    pub fn each() -> impl Iterator<Item = Self> {
+        Self::open().into_iter().chain(std::iter::once_with(Self::agent))
+    }
+
+    fn agent() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (config, socket) = (folder.path().join("solo.yaml"), folder.path().join("socket"));
+        let text = format!(
+            "version: 1\nnetwork: solo\nbrokers:\n  solo: {{ host: localhost }}\ndoors: {{ programs: \"127.0.0.1:{port}\", unix: \"{}\" }}\n",
+            socket.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        Self::of(Kind::Agent, folder, port, config)
+    }
+
+    fn of(kind: Kind, folder: TempDir, port: u16, config: PathBuf) -> Self {
+        let server = Self { child: spawn(kind, &config), port, folder, kind, config };
+        server.await_listener();
+        server
+    }
+
     fn await_listener(&self) {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "mosquitto does not listen");
+            assert!(start.elapsed() < PATIENCE, "{:?} does not listen", self.kind);
             std::thread::yield_now();
         }
     }
 
     pub fn restart(&mut self) {
         self.stop();
-        self.child = spawn(&self.config);
+        self.child = spawn(self.kind, &self.config);
         self.await_listener();
     }
 
