@@ -48,55 +48,46 @@ fn node(websocket: bool, level: &str) {
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn paho_talks_3_1_1() {
     python("with_paho.py", "3");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn paho_talks_5() {
     python("with_paho.py", "5");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn gmqtt_talks_3_1_1() {
     python("with_gmqtt.py", "4");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn gmqtt_talks_5() {
     python("with_gmqtt.py", "5");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn mqttjs_talks_3_1_1() {
     node(false, "4");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn mqttjs_talks_5() {
     node(false, "5");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn mqttjs_talks_3_1_1_over_websocket() {
     node(true, "4");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn mqttjs_talks_5_over_websocket() {
     node(true, "5");
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn mosquitto_pub_and_sub_talk_every_version_and_qos() {
     let Some(publish) = tool(&["/usr/bin/mosquitto_pub"]) else { return };
     let Some(subscribe) = tool(&["/usr/bin/mosquitto_sub"]) else { return };
@@ -159,7 +150,6 @@ fn subscribe(client: &Client, packets: &Receiver<Packet>, topic: &str, qos: QoS)
 }
 
 #[test]
-#[ignore = "the agent does not run yet"]
 fn rumqttc_talks_every_qos_and_gets_a_will() {
     let agent = Agent::start("");
     let will = LastWill::new("rust/gone", "farewell", QoS::AtLeastOnce, false);
