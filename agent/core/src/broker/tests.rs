@@ -1,0 +1,7 @@
+mod bench;
+mod connect;
+mod flow;
+mod hostile;
+mod limits;
+mod publish;
+mod subscribe;
