@@ -62,13 +62,15 @@ impl Broker {
     }
 
     fn admit(&mut self, conn: Key, packet: &Connect<'_>, principal: Rc<Principal>, now: Now) {
-        let version = packet.version;
-        if let Some(reason) = self.reason_to_refuse(packet) {
-            return self.refuse(conn, version, reason, now);
+        if let Some(reason) = reason_to_refuse(packet) {
+            return self.refuse(conn, packet.version, reason, now);
         }
         let assigned = packet.client_id.is_empty().then(|| self.assign_id());
         let name = assigned.as_deref().unwrap_or(packet.client_id);
         let client_id = self.scoped_id(conn, &principal, name);
+        if let Some(reason) = self.no_room_for(&client_id) {
+            return self.refuse(conn, packet.version, reason, now);
+        }
         if let Some(before) = self.by_client.get(&client_id).copied() {
             self.take_over(before, now);
             if packet.clean_start {
@@ -89,21 +91,15 @@ impl Broker {
         }
     }
 
-    fn reason_to_refuse(&self, packet: &Connect<'_>) -> Option<Reason> {
-        if packet.client_id.len() > CLIENT_ID_MAX {
-            return Some(Reason::CLIENT_ID_NOT_VALID);
-        }
-        if packet.client_id.is_empty() && !packet.clean_start && packet.version != Version::V5 {
-            return Some(Reason::CLIENT_ID_NOT_VALID);
-        }
-        if self.open_count >= self.settings.limits.connections_max as usize {
+    /// Whoever takes over its own connection or comes back to its session needs no new place.
+    fn no_room_for(&self, client_id: &str) -> Option<Reason> {
+        let known = self.by_client.get(client_id).and_then(|session| self.sessions.get(*session));
+        let connections_max = self.settings.limits.connections_max as usize;
+        if self.open_count >= connections_max && known.is_none_or(|session| session.conn.is_none()) {
             return Some(Reason::SERVER_BUSY);
         }
-        if packet.will.as_ref().is_some_and(|will| will.topic.starts_with("$SYS/")) {
-            return Some(Reason::NOT_AUTHORIZED);
-        }
-        let sessions_max = self.settings.limits.connections_max as usize * SESSIONS_PER_CONNECTION;
-        (self.sessions.len() >= sessions_max).then_some(Reason::QUOTA_EXCEEDED)
+        let sessions_max = connections_max * SESSIONS_PER_CONNECTION;
+        (known.is_none() && self.sessions.len() >= sessions_max).then_some(Reason::QUOTA_EXCEEDED)
     }
 
     fn assign_id(&mut self) -> String {
@@ -376,6 +372,18 @@ impl Broker {
             self.actions.push_back(Action::Transmit(ConnId(conn)));
         }
     }
+}
+
+/// What is wrong with a CONNECT in itself.
+fn reason_to_refuse(packet: &Connect<'_>) -> Option<Reason> {
+    if packet.client_id.len() > CLIENT_ID_MAX {
+        return Some(Reason::CLIENT_ID_NOT_VALID);
+    }
+    if packet.client_id.is_empty() && !packet.clean_start && packet.version != Version::V5 {
+        return Some(Reason::CLIENT_ID_NOT_VALID);
+    }
+    let will = packet.will.as_ref()?;
+    will.topic.starts_with("$SYS/").then_some(Reason::NOT_AUTHORIZED)
 }
 
 impl Will {

@@ -24,6 +24,8 @@ pub struct Connection {
     /// `Action::Transmit` is out and has not been followed up.
     pub transmit_asked: bool,
     pub paused: bool,
+    /// The shell was asked to read no more.
+    pub pause_told: bool,
     pub last_seen: Now,
     /// Its one deadline, as the broker's timers have it.
     pub timer: Option<(Now, Timer)>,
@@ -67,6 +69,7 @@ impl Connection {
             control: Vec::new(),
             transmit_asked: false,
             paused: false,
+            pause_told: false,
             last_seen: now,
             timer: None,
         }

@@ -210,6 +210,11 @@ impl<S: Copy> Visit<'_, S> {
                 return;
             }
         }
+        // Nobody can take it now: it waits for the one whose turn it is.
+        if let Some(member) = group.members.get(group.turn % count.max(1)).copied() {
+            group.turn = (group.turn + 1) % count;
+            self.found.push(member);
+        }
     }
 }
 

@@ -433,8 +433,9 @@ impl Broker {
 
     fn pause(&mut self, conn: Key) {
         let Some(connection) = self.conns.get_mut(conn) else { return };
-        if !connection.paused {
-            connection.paused = true;
+        connection.paused = true;
+        if !connection.pause_told {
+            connection.pause_told = true;
             self.actions.push_back(Action::PauseReading(ConnId(conn)));
         }
     }
@@ -452,7 +453,8 @@ impl Broker {
             }
             connection.paused = false;
             self.process_input(conn, &[], now);
-            if self.conns.get(conn).is_some_and(|connection| !connection.paused) {
+            if let Some(connection) = self.conns.get_mut(conn).filter(|connection| !connection.paused) {
+                connection.pause_told = false;
                 self.actions.push_back(Action::ResumeReading(ConnId(conn)));
             }
         }
@@ -528,3 +530,6 @@ impl Broker {
         self.timers.extend(timer);
     }
 }
+
+#[cfg(test)]
+mod tests;

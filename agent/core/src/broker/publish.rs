@@ -202,7 +202,9 @@ impl Broker {
             heard = true;
             // Several subscriptions of one session that match make one message, at the best QoS of them.
             let earlier = found.get(..index).unwrap_or(&[]);
-            if !granted.shared && earlier.iter().any(|(other, by)| other == who && !by.shared && !by.options.no_local) {
+            let own = publisher == Some(*who);
+            let passed_over = |by: &Granted| by.shared || own && by.options.no_local;
+            if !granted.shared && earlier.iter().any(|(other, by)| other == who && !passed_over(by)) {
                 continue;
             }
             let (qos, retain, ids) = if granted.shared { one(*granted) } else { together(found, *who, publisher) };

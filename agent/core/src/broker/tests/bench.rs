@@ -176,10 +176,9 @@ impl Bench {
     /// Whether a session was there, too.
     pub fn connect_present(&mut self, connect: Connect<'_>) -> (ConnId, bool) {
         let conn = self.greet(connect);
-        match self.next(conn) {
-            Heard::ConnAck { present, reason: Reason::SUCCESS } => (conn, present),
-            other => panic!("not let in: {other:?}"),
-        }
+        let heard = self.next(conn);
+        let Heard::ConnAck { present, reason: Reason::SUCCESS } = heard else { panic!("not let in: {heard:?}") };
+        (conn, present)
     }
 
     /// A session that was there; what else comes with its CONNACK is left to be heard.
@@ -324,10 +323,7 @@ impl Bench {
     }
 
     pub fn messages(&mut self, conn: ConnId) -> Vec<Message> {
-        let of = |heard| match heard {
-            Heard::Publish(message) => message,
-            other => panic!("not a PUBLISH: {other:?}"),
-        };
+        let of = |heard| if let Heard::Publish(message) = heard { message } else { panic!("not a PUBLISH: {heard:?}") };
         self.hear(conn).into_iter().map(of).collect()
     }
 
@@ -351,7 +347,7 @@ impl Bench {
                 return payloads;
             }
             for packet in heard {
-                match packet {
+                match packet.clone() {
                     Heard::Publish(message) => {
                         if message.qos == Q1 {
                             self.send(conn, &Packet::PubAck(ack(message.id)));
@@ -362,7 +358,8 @@ impl Bench {
                     }
                     Heard::PubRel(id, _) => self.send(conn, &Packet::PubComp(ack(id))),
                     Heard::PubAck(..) | Heard::PubRec(..) | Heard::PubComp(..) | Heard::PingResp => {}
-                    other => panic!("{other:?}"),
+                    Heard::ConnAck { .. } | Heard::SubAck(..) | Heard::UnsubAck(..) => panic!("{packet:?}"),
+                    Heard::Disconnect(_) | Heard::Other(_) => panic!("{packet:?}"),
                 }
             }
         }

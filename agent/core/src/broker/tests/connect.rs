@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use super::bench::*;
 use crate::broker::{Principal, Trust, Verdict};
-use crate::mqtt::packet::{Connect, Disconnect, Packet, Props, Reason};
+use crate::mqtt::packet::{Connect, Disconnect, Packet, Reason};
 use crate::mqtt::props::{CONTENT_TYPE, Prop, PropsBuf};
 use crate::rights::Rights;
 
@@ -403,6 +403,5 @@ fn mqtt5_3_2_2_3_the_limits_are_told() {
         assert_eq!(connack.receive_max, NonZeroU16::new(limits().inflight_max));
         assert_eq!(connack.packet_bytes_max, Some(limits().packet_bytes_max));
         assert!(connack.topic_alias_max > 0);
-        assert_eq!(connack.user_props, Props::default());
     });
 }
