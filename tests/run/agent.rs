@@ -36,7 +36,12 @@ pub fn hobnail(topology: &str, name: &str) -> Command {
 impl Agent {
     /// Start it, and wait for its one line.
     pub fn start(topology: &str, name: &str) -> Self {
-        let mut child = hobnail(topology, name).stdout(Stdio::piped()).spawn().expect("hobnail starts");
+        Self::start_with(topology, name, &[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(topology: &str, name: &str, more: &[&str]) -> Self {
+        let mut child = hobnail(topology, name).args(more).stdout(Stdio::piped()).spawn().expect("hobnail starts");
         let stdout = child.stdout.take().expect("piped");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {

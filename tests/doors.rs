@@ -1,0 +1,225 @@
+//! The doors that are not plain TCP, from outside: WebSocket, and TLS with passwords for devices.
+
+mod run {
+    pub mod agent;
+}
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use run::agent::{self, Agent, solo};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+fn door(agent: &Agent, word: &str) -> SocketAddr {
+    let place = agent.line().split(&format!("{word} at ")).nth(1).expect("the line names the door");
+    place.split([',', ' ']).next().and_then(|place| place.parse().ok()).expect("an address")
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the door is open");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    stream
+}
+
+/// Read and hold against what is expected.
+fn expect(stream: &mut impl Read, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    stream.read_exact(&mut got).expect("an answer within the time limit");
+    assert!(got == bytes, "{got:02x?} is not {bytes:02x?}");
+}
+
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01x";
+const CONNACK: &[u8] = b"\x20\x02\0\0";
+
+fn websocket(address: SocketAddr) -> TcpStream {
+    let mut stream = dial(address);
+    let request = "GET /mqtt HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer within the time limit");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    stream
+}
+
+/// A masked binary frame; a mask of zeros leaves the payload readable.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x82, 0x80 | u8::try_from(payload.len()).expect("short"), 0, 0, 0, 0];
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+#[test]
+fn a_message_goes_from_a_program_to_a_page_over_websocket() {
+    let agent = Agent::start(&solo(", websocket: \"127.0.0.1:0\""), "solo");
+    let mut page = websocket(door(&agent, "WebSocket"));
+    // One packet over two frames, and two packets in one.
+    page.write_all(&[frame(&CONNECT[..5]), frame(&[&CONNECT[5..], b"\x82\x06\0\x01\0\x01#\x00"].concat())].concat())
+        .expect("sent");
+    let mut answer = Vec::new();
+    while answer.len() < 4 + 5 {
+        let mut head = [0; 2];
+        page.read_exact(&mut head).expect("a frame");
+        assert_eq!(head[0], 0x82);
+        let mut payload = vec![0; head[1].into()];
+        page.read_exact(&mut payload).expect("its payload");
+        answer.extend(payload);
+    }
+    assert_eq!(answer, [CONNACK, b"\x90\x03\0\x01\0"].concat());
+    let mut program = dial(agent.programs());
+    program
+        .write_all(&[b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01y".as_slice(), b"\x30\x05\0\x01ahi"].concat())
+        .expect("sent");
+    expect(&mut page, b"\x82\x07\x30\x05\0\x01ahi");
+    page.write_all(&[0x88, 0x80, 0, 0, 0, 0]).expect("sent");
+    expect(&mut page, &[0x88, 2, 3, 0xe8]);
+    assert_eq!(page.read(&mut [0]).expect("closed, not reset"), 0);
+}
+
+#[test]
+fn a_stopping_agent_says_goodbye_to_pages() {
+    let mut agent = Agent::start(&solo(", websocket: \"127.0.0.1:0\""), "solo");
+    let mut page = websocket(door(&agent, "WebSocket"));
+    page.write_all(&frame(CONNECT)).expect("sent");
+    expect(&mut page, &[&[0x82, 4], CONNACK].concat());
+    let reader = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        page.read_to_end(&mut rest).map(|_| rest)
+    });
+    assert_eq!(agent.stop().code(), Some(0));
+    assert_eq!(reader.join().expect("no panic").expect("closed, not reset"), [0x88, 2, 3, 0xe8]);
+}
+
+#[test]
+fn silent_connections_on_the_websocket_door_keep_nobody_out_and_are_let_go() {
+    let agent = Agent::start(&solo(", websocket: \"127.0.0.1:0\""), "solo");
+    let address = door(&agent, "WebSocket");
+    let mut silent: Vec<TcpStream> = (0..64).map(|_| dial(address)).collect();
+    let mut page = websocket(address);
+    page.write_all(&frame(CONNECT)).expect("sent");
+    expect(&mut page, &[&[0x82, 4], CONNACK].concat());
+    let first = silent.first_mut().expect("64 of them");
+    assert_eq!(first.read(&mut [0]).expect("closed within the time limit"), 0);
+}
+
+/// A certificate for `localhost` in `folder`, or nothing where no tool can make one.
+fn certify(folder: &Path) -> Option<()> {
+    let openssl = agent::tool("openssl")?;
+    let made = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:false", "-keyout", "door.key", "-out", "door.crt"])
+        .current_dir(folder)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    private(&folder.join("door.key"));
+    Some(())
+}
+
+fn private(file: &PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("made private");
+}
+
+/// An agent with a device door and one device, `plc`, whose password is `sesame`.
+fn with_devices(keys: &Path) -> Option<Agent> {
+    certify(keys)?;
+    let mut passwd = Command::new(env!("CARGO_BIN_EXE_hobnail"))
+        .args(["passwd", "--password-stdin", "plc.pw"])
+        .current_dir(keys)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("hobnail starts");
+    passwd.stdin.take().expect("piped").write_all(b"sesame\n").expect("sent");
+    assert!(passwd.wait().expect("ends").success());
+    let devices = ", devices: { listen: \"127.0.0.1:0\", cert: door.crt, cert_key: door.key }";
+    let topology = solo(devices) + "clients:\n  plc: { device: true, password_file: plc.pw, publish: [\"line/#\"] }\n";
+    Some(Agent::start_with(&topology, "solo", &["--keys", &keys.to_string_lossy()]))
+}
+
+fn tls(address: SocketAddr, keys: &Path) -> TlsStream {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(keys.join("door.crt")).expect("a certificate")).expect("fit to trust");
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().expect("a name");
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), dial(address))
+}
+
+fn connect_as(user: &str, password: &str) -> Vec<u8> {
+    let mut packet = b"\x10\0\0\x04MQTT\x04\xc2\0\0\0\x01d".to_vec();
+    for text in [user, password] {
+        packet.extend(u16::try_from(text.len()).expect("short").to_be_bytes());
+        packet.extend(text.as_bytes());
+    }
+    packet[1] = u8::try_from(packet.len() - 2).expect("short");
+    packet
+}
+
+#[test]
+fn a_device_comes_in_over_tls_with_its_password_and_nobody_without() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let Some(agent) = with_devices(keys.path()) else { return };
+    let address = door(&agent, "devices");
+    let mut device = tls(address, keys.path());
+    device.write_all(&connect_as("plc", "sesame")).expect("sent");
+    expect(&mut device, CONNACK);
+    device.write_all(b"\x32\x0c\0\x06line/1\0\x09hi").expect("sent");
+    expect(&mut device, b"\x40\x02\0\x09");
+    for (user, password) in [("plc", "open"), ("plc", ""), ("nobody", "sesame")] {
+        let mut stranger = tls(address, keys.path());
+        stranger.write_all(&connect_as(user, password)).expect("sent");
+        expect(&mut stranger, b"\x20\x02\0\x04");
+        assert_eq!(stranger.read(&mut [0]).expect("closed with a goodbye"), 0, "{user} {password}");
+    }
+}
+
+#[test]
+fn a_large_message_goes_over_tls_whole() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let Some(agent) = with_devices(keys.path()) else { return };
+    let mut program = dial(agent.programs());
+    program.write_all(&[CONNECT, b"\x82\x0b\0\x01\0\x06line/1\0"].concat()).expect("sent");
+    expect(&mut program, &[CONNACK, b"\x90\x03\0\x01\0"].concat());
+    let mut device = tls(door(&agent, "devices"), keys.path());
+    device.write_all(&connect_as("plc", "sesame")).expect("sent");
+    expect(&mut device, CONNACK);
+    let payload: Vec<u8> = (0..300_000u32).map(|number| (number % 251) as u8).collect();
+    // 300,008 bytes follow, as a variable length.
+    let packet = [b"\x30\xe8\xa7\x12\0\x06line/1".as_slice(), &payload].concat();
+    device.write_all(&packet).expect("sent");
+    expect(&mut program, &packet);
+}
+
+#[test]
+fn half_a_tls_handshake_and_silence_keep_nobody_out() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let Some(agent) = with_devices(keys.path()) else { return };
+    let address = door(&agent, "devices");
+    let mut halves: Vec<TcpStream> = (0..32).map(|_| dial(address)).collect();
+    for half in halves.iter_mut().skip(16) {
+        half.write_all(b"\x16\x03\x01\x02\x00\x01").expect("sent");
+    }
+    let mut device = tls(address, keys.path());
+    device.write_all(&connect_as("plc", "sesame")).expect("sent");
+    expect(&mut device, CONNACK);
+    let last = halves.last_mut().expect("32 of them");
+    // Perhaps a goodbye of TLS, then the end.
+    assert!(last.read_to_end(&mut Vec::new()).expect("closed within the time limit") < 16);
+}
