@@ -327,3 +327,47 @@ fn what_cannot_be_meant_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
     }
 }
+
+/// An authority and a certificate of its for `localhost`, made in `folder`; `false`, told, where there is no openssl.
+fn make_certificates(folder: &std::path::Path) -> bool {
+    if Command::new("openssl").arg("version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "openssl is not installed, and CI is to run this test");
+        eprintln!("skipped: openssl is not installed");
+        return false;
+    }
+    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    for line in [
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 9",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out request -subj /CN=localhost",
+        "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 9 -extfile names",
+    ] {
+        let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    true
+}
+
+#[test]
+fn tls_trusts_only_the_named_authority_and_the_right_host() {
+    let folder = tempfile::tempdir().unwrap();
+    if !make_certificates(folder.path()) {
+        return;
+    }
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (authority, certificate, key) = (at("ca.pem"), at("cert.pem"), at("key.pem"));
+    let extra = format!("allow_anonymous true\nlistener {port}\ncertfile {certificate}\nkeyfile {key}");
+    let Some(server) = start(&extra) else { return };
+    server.await_listener(port.parse().unwrap());
+    for (args, code) in [
+        (&["-h", "localhost", "--cafile", &authority][..], 0),
+        (&["-h", "127.0.0.1", "--cafile", &authority], 1),
+        (&["-h", "127.0.0.1", "--cafile", &authority, "--insecure"], 0),
+        (&["-h", "localhost", "--cafile", &key], 1),
+        (&["-h", "localhost"], 1),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+        let output = command.args(["pub", "-p", &port, "-t", "x", "-m", "y", "-q", "1"]).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+    }
+}

@@ -82,13 +82,13 @@ impl Server {
 
     fn of(kind: Kind, folder: TempDir, port: u16, config: PathBuf) -> Self {
         let server = Self { child: spawn(kind, &config), port, folder, kind, config };
-        server.await_listener();
+        server.await_listener(server.port);
         server
     }
 
-    fn await_listener(&self) {
+    pub fn await_listener(&self, port: u16) {
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(start.elapsed() < PATIENCE, "{:?} does not listen", self.kind);
             std::thread::yield_now();
         }
@@ -97,7 +97,7 @@ impl Server {
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(self.kind, &self.config);
-        self.await_listener();
+        self.await_listener(self.port);
     }
 
     fn stop(&mut self) {
