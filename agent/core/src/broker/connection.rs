@@ -24,6 +24,8 @@ pub struct Connection {
     /// `Action::Transmit` is out and has not been followed up.
     pub transmit_asked: bool,
     pub paused: bool,
+    /// How much of the input was searched for acknowledgements, while a publish waits.
+    pub looked_at: usize,
     /// The shell was asked to read no more.
     pub pause_told: bool,
     pub last_seen: Now,
@@ -69,6 +71,7 @@ impl Connection {
             control: Vec::new(),
             transmit_asked: false,
             paused: false,
+            looked_at: 0,
             pause_told: false,
             last_seen: now,
             timer: None,

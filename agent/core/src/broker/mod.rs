@@ -22,6 +22,7 @@ mod deliver;
 mod filter_tree;
 mod message;
 mod publish;
+mod reading;
 mod retained;
 mod session;
 mod subscribe;
@@ -34,8 +35,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ids::Name;
-use crate::mqtt::packet::{Packet, QoS, Reason, Version};
-use crate::mqtt::{DecodeError, decode};
+use crate::mqtt::packet::{QoS, Reason};
 use crate::rights::Rights;
 use crate::time::Now;
 use crate::topology::model::{Limits, WhenFull};
@@ -327,137 +327,6 @@ impl Broker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
         self.timers.first().map(|(at, _)| *at)
-    }
-
-    fn process_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        if matches!(connection.phase, Phase::Closing) {
-            return;
-        }
-        connection.last_seen = now;
-        if connection.paused {
-            return connection.input.extend_from_slice(bytes);
-        }
-        if connection.input.is_empty() {
-            let used = self.packets(conn, bytes, now);
-            if let (Some(connection), Some(rest)) = (self.conns.get_mut(conn), bytes.get(used..)) {
-                connection.input.extend_from_slice(rest);
-            }
-            return;
-        }
-        let mut input = std::mem::take(&mut connection.input);
-        input.extend_from_slice(bytes);
-        let used = self.packets(conn, &input, now);
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        if used < input.len() && !matches!(connection.phase, Phase::Closing) {
-            input.drain(..used);
-            connection.input = input;
-        }
-    }
-
-    /// Deal with every whole packet, and say how many bytes are done with.
-    fn packets(&mut self, conn: Key, bytes: &[u8], now: Now) -> usize {
-        let packet_bytes_max = self.settings.limits.packet_bytes_max as usize;
-        let mut used = 0;
-        loop {
-            let Some(connection) = self.conns.get(conn).filter(|connection| !connection.paused) else { return used };
-            let (version, most) = match &connection.phase {
-                Phase::New => (None, FIRST_BYTES_MAX.min(packet_bytes_max)),
-                Phase::Open(open) => (Some(open.version), packet_bytes_max),
-                Phase::Proving(_) => return used,
-                Phase::Closing => return bytes.len(),
-            };
-            let Some(rest) = bytes.get(used..) else { return used };
-            match decode(rest, version, most) {
-                Ok(None) => return used,
-                Ok(Some((packet, length))) => {
-                    self.counters.messages_received += 1;
-                    let raw = rest.get(..length).unwrap_or(rest);
-                    if self.packet(conn, &packet, raw, now) == Flow::Wait {
-                        self.counters.messages_received -= 1;
-                        return used;
-                    }
-                    used += length;
-                }
-                Err(error) => {
-                    self.broken(conn, version, &error, now);
-                    return bytes.len();
-                }
-            }
-        }
-    }
-
-    fn packet(&mut self, conn: Key, packet: &Packet<'_>, raw: &[u8], now: Now) -> Flow {
-        match packet {
-            Packet::Connect(connect) if self.is_new(conn) => self.connect(conn, connect, raw, now),
-            Packet::Publish(publish) => return self.publish(conn, publish, now),
-            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => self.acknowledged(conn, packet, now),
-            Packet::PubRel(ack) => self.released(conn, ack),
-            Packet::Subscribe(subscribe) => self.subscribe(conn, subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, unsubscribe),
-            Packet::PingReq => self.send(conn, &Packet::PingResp, Version::V311),
-            Packet::Disconnect(disconnect) => self.disconnect(conn, disconnect, now),
-            // A second CONNECT, or what only a server says.
-            Packet::Connect(_)
-            | Packet::ConnAck(_)
-            | Packet::SubAck(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingResp
-            | Packet::Auth(_) => self.fault(conn, Reason::PROTOCOL_ERROR, now),
-        }
-        let over = |connection: &Connection| connection.control.len() >= deliver::CONTROL_BYTES_MAX;
-        if self.conns.get(conn).is_some_and(over) {
-            self.pause(conn);
-        }
-        Flow::Done
-    }
-
-    /// The client broke the protocol: it is told, and let go.
-    fn fault(&mut self, conn: Key, reason: Reason, now: Now) {
-        self.counters.protocol_errors += 1;
-        self.close(conn, reason, now);
-    }
-
-    /// Bytes that are no packet.
-    fn broken(&mut self, conn: Key, version: Option<Version>, error: &DecodeError, now: Now) {
-        self.counters.protocol_errors += 1;
-        match (version, error) {
-            // 3.1.1 asks for return code 1; a version 5 client reads 0x84 in the same place only if it knows version 5.
-            (None, DecodeError::UnsupportedVersion) => {
-                self.refuse(conn, Version::V311, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
-            }
-            (None, _) => self.close_silently(conn, now),
-            (Some(_), _) => self.close(conn, error.reason(), now),
-        }
-    }
-
-    fn pause(&mut self, conn: Key) {
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        connection.paused = true;
-        if !connection.pause_told {
-            connection.pause_told = true;
-            self.actions.push_back(Action::PauseReading(ConnId(conn)));
-        }
-    }
-
-    fn resume(&mut self, conn: Key) {
-        self.resumed.push(conn);
-    }
-
-    /// Deal with the input of connections that may be read again. Each may let others go on.
-    fn settle(&mut self, now: Now) {
-        while let Some(conn) = self.resumed.pop() {
-            let Some(connection) = self.conns.get_mut(conn) else { continue };
-            if !connection.paused || matches!(connection.phase, Phase::Closing) {
-                continue;
-            }
-            connection.paused = false;
-            self.process_input(conn, &[], now);
-            if let Some(connection) = self.conns.get_mut(conn).filter(|connection| !connection.paused) {
-                connection.pause_told = false;
-                self.actions.push_back(Action::ResumeReading(ConnId(conn)));
-            }
-        }
     }
 
     /// Keep alive: nothing has come for one and a half times as long as was promised.

@@ -156,7 +156,7 @@ impl Broker {
                 self.timers.insert((at, Timer::Stall(full)));
             }
         }
-        self.pause(conn);
+        self.leave_waiting(conn);
     }
 
     fn message(&mut self, topic: &str, packet: &Publish<'_>, now: Now) -> Shared {

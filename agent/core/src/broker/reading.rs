@@ -1,0 +1,194 @@
+//! Bytes in: taking packets apart, and when to read no more.
+//!
+//! A publish that has to wait keeps what came behind it waiting too, but for acknowledgements: two clients that feed
+//! each other would else lock each other up.
+
+use super::connection::{Connection, Phase};
+use super::table::Key;
+use super::{Action, Broker, ConnId, FIRST_BYTES_MAX, Flow, deliver};
+use crate::mqtt::packet::{Packet, Reason, Version};
+use crate::mqtt::{DecodeError, decode};
+use crate::time::Now;
+
+/// Bytes that a connection may have waiting behind a publish before it is read no more.
+const HELD_INPUT_MAX: usize = 64 << 10;
+
+impl Broker {
+    pub(super) fn process_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if matches!(connection.phase, Phase::Closing) {
+            return;
+        }
+        connection.last_seen = now;
+        if connection.paused {
+            connection.input.extend_from_slice(bytes);
+            return self.look_ahead(conn, now);
+        }
+        connection.looked_at = 0;
+        if connection.input.is_empty() {
+            let used = self.packets(conn, bytes, now);
+            if let (Some(connection), Some(rest)) = (self.conns.get_mut(conn), bytes.get(used..)) {
+                connection.input.extend_from_slice(rest);
+            }
+            return self.look_ahead(conn, now);
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        input.extend_from_slice(bytes);
+        let used = self.packets(conn, &input, now);
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if used < input.len() && !matches!(connection.phase, Phase::Closing) {
+            input.drain(..used);
+            connection.input = input;
+        }
+        self.look_ahead(conn, now);
+    }
+
+    /// Deal with the acknowledgements that came behind a publish that waits. Each packet is looked at once for every
+    /// time that its connection begins to wait.
+    fn look_ahead(&mut self, conn: Key, now: Now) {
+        let packet_bytes_max = self.settings.limits.packet_bytes_max as usize;
+        let Some(connection) = self.conns.get_mut(conn).filter(|connection| connection.paused) else { return };
+        let Phase::Open(open) = &connection.phase else { return };
+        let version = open.version;
+        let mut input = std::mem::take(&mut connection.input);
+        let mut at = connection.looked_at.min(input.len());
+        let mut kept = at;
+        while let Some(rest) = input.get(at..)
+            && let Ok(Some((packet, length))) = decode(rest, Some(version), packet_bytes_max)
+        {
+            if matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_)) {
+                self.counters.messages_received += 1;
+                self.acknowledged(conn, &packet, now);
+            } else {
+                input.copy_within(at..at + length, kept);
+                kept += length;
+            }
+            at += length;
+        }
+        // What is cut off, or no packet, waits for its turn.
+        input.drain(kept..at);
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if matches!(connection.phase, Phase::Closing) {
+            return;
+        }
+        connection.looked_at = kept;
+        connection.input = input;
+        if connection.input.len() >= HELD_INPUT_MAX {
+            self.pause(conn);
+        }
+    }
+
+    /// Deal with every whole packet, and say how many bytes are done with.
+    fn packets(&mut self, conn: Key, bytes: &[u8], now: Now) -> usize {
+        let packet_bytes_max = self.settings.limits.packet_bytes_max as usize;
+        let mut used = 0;
+        loop {
+            let Some(connection) = self.conns.get(conn).filter(|connection| !connection.paused) else { return used };
+            let (version, most) = match &connection.phase {
+                Phase::New => (None, FIRST_BYTES_MAX.min(packet_bytes_max)),
+                Phase::Open(open) => (Some(open.version), packet_bytes_max),
+                Phase::Proving(_) => return used,
+                Phase::Closing => return bytes.len(),
+            };
+            let Some(rest) = bytes.get(used..) else { return used };
+            match decode(rest, version, most) {
+                Ok(None) => return used,
+                Ok(Some((packet, length))) => {
+                    self.counters.messages_received += 1;
+                    let raw = rest.get(..length).unwrap_or(rest);
+                    if self.packet(conn, &packet, raw, now) == Flow::Wait {
+                        self.counters.messages_received -= 1;
+                        return used;
+                    }
+                    used += length;
+                }
+                Err(error) => {
+                    self.broken(conn, version, &error, now);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, conn: Key, packet: &Packet<'_>, raw: &[u8], now: Now) -> Flow {
+        match packet {
+            Packet::Connect(connect) if self.is_new(conn) => self.connect(conn, connect, raw, now),
+            Packet::Publish(publish) => return self.publish(conn, publish, now),
+            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => self.acknowledged(conn, packet, now),
+            Packet::PubRel(ack) => self.released(conn, ack),
+            Packet::Subscribe(subscribe) => self.subscribe(conn, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, unsubscribe),
+            Packet::PingReq => self.send(conn, &Packet::PingResp, Version::V311),
+            Packet::Disconnect(disconnect) => self.disconnect(conn, disconnect, now),
+            // A second CONNECT, or what only a server says.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.fault(conn, Reason::PROTOCOL_ERROR, now),
+        }
+        let over = |connection: &Connection| connection.control.len() >= deliver::CONTROL_BYTES_MAX;
+        if self.conns.get(conn).is_some_and(over) {
+            self.pause(conn);
+        }
+        Flow::Done
+    }
+
+    /// The client broke the protocol: it is told, and let go.
+    pub(super) fn fault(&mut self, conn: Key, reason: Reason, now: Now) {
+        self.counters.protocol_errors += 1;
+        self.close(conn, reason, now);
+    }
+
+    /// Bytes that are no packet.
+    fn broken(&mut self, conn: Key, version: Option<Version>, error: &DecodeError, now: Now) {
+        self.counters.protocol_errors += 1;
+        match (version, error) {
+            // 3.1.1 asks for return code 1; a version 5 client reads 0x84 in the same place only if it knows version 5.
+            (None, DecodeError::UnsupportedVersion) => {
+                self.refuse(conn, Version::V311, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
+            }
+            (None, _) => self.close_silently(conn, now),
+            (Some(_), _) => self.close(conn, error.reason(), now),
+        }
+    }
+
+    /// Leave what comes in where it is; but for too much of it, reading goes on.
+    pub(super) fn leave_waiting(&mut self, conn: Key) {
+        if let Some(connection) = self.conns.get_mut(conn) {
+            connection.paused = true;
+        }
+    }
+
+    /// Read no more.
+    pub(super) fn pause(&mut self, conn: Key) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        connection.paused = true;
+        if !connection.pause_told {
+            connection.pause_told = true;
+            self.actions.push_back(Action::PauseReading(ConnId(conn)));
+        }
+    }
+
+    pub(super) fn resume(&mut self, conn: Key) {
+        self.resumed.push(conn);
+    }
+
+    /// Deal with the input of connections that may be read again. Each may let others go on.
+    pub(super) fn settle(&mut self, now: Now) {
+        while let Some(conn) = self.resumed.pop() {
+            let Some(connection) = self.conns.get_mut(conn) else { continue };
+            if !connection.paused || matches!(connection.phase, Phase::Closing) {
+                continue;
+            }
+            connection.paused = false;
+            self.process_input(conn, &[], now);
+            let Some(connection) = self.conns.get_mut(conn) else { continue };
+            if connection.pause_told && !connection.paused {
+                connection.pause_told = false;
+                self.actions.push_back(Action::ResumeReading(ConnId(conn)));
+            }
+        }
+    }
+}
