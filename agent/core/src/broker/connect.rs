@@ -183,9 +183,13 @@ impl Broker {
         }
     }
 
+    /// The limit is a longest one: a client that asks for less wants its silence noticed sooner, and shall have that.
     fn keep_alive_s(&self, packet: &Connect<'_>) -> u16 {
-        let asked = self.settings.limits.keep_alive.map(|asked| u16::try_from(asked.as_secs()).unwrap_or(u16::MAX));
-        if packet.version == Version::V5 { asked.unwrap_or(packet.keep_alive_s) } else { packet.keep_alive_s }
+        let asked = packet.keep_alive_s;
+        let Some(longest) = self.settings.limits.keep_alive else { return asked };
+        let longest = u16::try_from(longest.as_secs()).unwrap_or(u16::MAX);
+        let told = packet.version == Version::V5;
+        if told && (asked == 0 || asked > longest) { longest } else { asked }
     }
 
     fn greet(&mut self, conn: Key, packet: &Connect<'_>, assigned: Option<&str>, present: bool, expiry: Duration) {

@@ -151,7 +151,7 @@ pub struct Limits {
     pub subscriptions_max: u32,
     /// Longest life of a session without a connection.
     pub session_expiry_max: Duration,
-    /// Asked of v5 clients in place of their own; `None` leaves them theirs.
+    /// Longest one of v5 clients; who asks for more, or for none, is told this. `None` leaves them theirs.
     pub keep_alive: Option<Duration>,
 }
 

@@ -142,7 +142,7 @@ pub struct RawLimits {
     pub subscriptions: Option<Spanned<u64>>,
     /// Longest life of a session without a connection. Default 7d.
     pub session_expiry: Option<Text>,
-    /// Asked of MQTT 5 clients in place of their own keep alive, such as 60s.
+    /// Longest keep alive of MQTT 5 clients, such as 60s; who asks for more, or for none, is told this one.
     pub keep_alive: Option<Text>,
 }
 

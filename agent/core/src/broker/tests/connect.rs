@@ -188,6 +188,16 @@ fn mqtt5_3_1_2_10_a_keep_alive_of_0_is_never_enforced() {
 }
 
 #[test]
+fn mqtt5_3_1_2_21_a_shorter_keep_alive_than_the_servers_stays_the_clients_own() {
+    let mut bench = Bench::limited(|limits| limits.keep_alive = Some(std::time::Duration::from_secs(60)));
+    for (asked, told) in [(5, None), (60, None), (61, Some(60)), (0, Some(60))] {
+        bench.connack(Connect { keep_alive_s: asked, ..hello(V5, "a") }, |connack| {
+            assert_eq!(connack.server_keep_alive_s, told, "asked for {asked}");
+        });
+    }
+}
+
+#[test]
 fn mqtt5_3_1_2_21_the_servers_keep_alive_is_told_and_holds() {
     let mut bench = Bench::limited(|limits| limits.keep_alive = Some(std::time::Duration::from_secs(60)));
     let conn = bench.connack(Connect { keep_alive_s: 120, ..hello(V5, "a") }, |connack| {
