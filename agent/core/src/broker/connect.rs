@@ -8,7 +8,7 @@ use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
 use super::session::{Pace, Session, Step};
 use super::table::Key;
 use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict, Will};
-use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, Reason, Version};
+use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS, Reason, Version};
 use crate::mqtt::{decode, encode};
 use crate::time::Now;
 
@@ -309,7 +309,7 @@ impl Broker {
             *at = now;
             self.will_due(key, now);
         }
-        let Some(mut session) = self.sessions.remove(key) else { return };
+        let Some(session) = self.sessions.remove(key) else { return };
         if let Some(ends) = session.ends {
             self.timers.remove(&(ends, Timer::SessionEnd(key)));
         }
@@ -325,14 +325,16 @@ impl Broker {
                 self.tree.remove(target, key);
             }
         }
-        while let Some(queued) = session.pop() {
-            self.release(queued.message);
-        }
+        let mut left = Vec::new();
         for flight in session.in_flight {
-            if let Step::Publish(queued) = flight.step {
-                self.release(queued.message);
+            match flight.step {
+                Step::Publish(queued) if queued.qos == QoS::ExactlyOnce => self.release(queued.message),
+                Step::Publish(queued) => left.push(queued),
+                Step::Release => {}
             }
         }
+        left.extend(session.queue);
+        self.hand_on(&session.subscriptions, left, now);
         for publisher in session.waiting {
             self.resume(publisher);
         }

@@ -84,8 +84,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
         if let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.resend) {
             flight.resend = false;
-            let flight = flight.clone();
-            return self.send_again(open, &flight, out, now);
+            let id = flight.id;
+            return self.send_again(open, id, out, now);
         }
         let held_back = session.in_flight.len() >= usize::from(open.receive_max);
         if let Some(walk) = session.walks.pop_front() {
@@ -119,7 +119,8 @@ impl Broker {
             if let Some(id) = granted.id {
                 ids.add(id);
             }
-            let queued = Queued { qos: message.qos.min(granted.options.qos), message, retain: true, ids };
+            let queued =
+                Queued { qos: message.qos.min(granted.options.qos), message, retain: true, shared: false, ids };
             self.send_first(open, queued, out, now);
         }
         Sent::Something
@@ -152,19 +153,22 @@ impl Broker {
     }
 
     /// What an earlier connection left unacknowledged.
-    fn send_again(&mut self, open: &mut Open, flight: &InFlight, out: &mut Vec<u8>, now: Now) -> Sent {
-        self.counters.messages_sent += 1;
-        match &flight.step {
-            Step::Release => encode_plain_ack(0x62, flight.id, out),
-            Step::Publish(queued) => {
-                if put_publish(open, queued, Some(flight.id), true, out, now) {
-                    self.counters.publishes_sent += 1;
-                } else {
-                    self.counters.dropped_too_large += 1;
-                    self.forget_flight(open.session, flight.id);
-                }
+    fn send_again(&mut self, open: &mut Open, id: PacketId, out: &mut Vec<u8>, now: Now) -> Sent {
+        let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
+        let flight = session.in_flight.iter().find(|flight| flight.id == id);
+        match flight.map(|flight| &flight.step) {
+            None => {}
+            Some(Step::Release) => encode_plain_ack(0x62, id, out),
+            Some(Step::Publish(queued)) if put_publish(open, queued, Some(id), true, out, now) => {
+                self.counters.publishes_sent += 1;
+            }
+            Some(Step::Publish(_)) => {
+                self.counters.dropped_too_large += 1;
+                self.forget_flight(open.session, id);
+                return Sent::Something;
             }
         }
+        self.counters.messages_sent += 1;
         Sent::Something
     }
 

@@ -135,6 +135,20 @@ impl<S: Copy> FilterTree<S> {
         removed
     }
 
+    /// The member of a group whose turn it is.
+    pub fn member(&mut self, of: Target<'_>, pick: &mut dyn FnMut(Key, S) -> bool) -> Option<(Key, S)> {
+        let (path, below) = split(of.filter);
+        let mut node = &mut self.root;
+        for level in path {
+            node = if level == "+" { node.plus.as_deref_mut()? } else { node.children.get_mut(level)? };
+        }
+        let groups = if below { &mut node.shared_below } else { &mut node.shared_here };
+        let group = groups.iter_mut().find(|group| Some(&*group.name) == of.group)?;
+        let mut found = Vec::new();
+        Visit { found: &mut found, pick }.turn(group);
+        found.pop()
+    }
+
     /// Tell `found` every subscription that matches `topic`, and offer each group's members to `pick` in turn until it
     /// takes one.
     pub fn visit(&mut self, topic: &str, found: &mut Vec<(Key, S)>, pick: &mut dyn FnMut(Key, S) -> bool) {

@@ -1,16 +1,19 @@
 //! PUBLISH in: rights, acknowledgement, routing to those who subscribed, and what happens when one of them has no room.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::filter_tree::target;
 use super::message::{Message, Shared};
-use super::session::{Granted, Ids, Pace, Queued};
-use super::table::Key;
+use super::session::{Granted, Ids, Pace, Queued, Session};
+use super::table::{Key, Table};
 use super::{Broker, Flow, PATIENCE, Timer, Will};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
 use crate::time::Now;
-use crate::topology::model::WhenFull;
+use crate::topic;
+use crate::topology::model::{Limits, WhenFull};
 
 /// Properties of a PUBLISH that concern only the hop it came by.
 const OF_THIS_HOP: &[u8] = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS, props::SUBSCRIPTION_ID];
@@ -107,13 +110,38 @@ impl Broker {
     fn matches(&mut self, topic: &str, found: &mut Vec<(Key, Granted)>) {
         let sessions = &self.sessions;
         let limits = &self.settings.limits;
-        let mut pick = |who: Key, _: Granted| {
-            let session = sessions.get(who);
-            session.is_some_and(|session| {
-                session.conn.is_some() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
-            })
-        };
+        let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
         self.tree.visit(topic, found, &mut pick);
+    }
+
+    /// What a session left behind that had come to it as one of a group goes to another of the group, if that is not
+    /// what MQTT 5 4.8.2 forbids: a QoS 2 message that was sent already.
+    pub(super) fn hand_on(&mut self, subscriptions: &BTreeMap<Box<str>, Granted>, left: Vec<Queued>, now: Now) {
+        // Copies of one message stand side by side, one for each group.
+        let (mut before, mut copies) = (None, 0);
+        for queued in left {
+            if !queued.shared || queued.qos == QoS::AtMostOnce {
+                self.release(queued.message);
+                continue;
+            }
+            let this = Rc::as_ptr(&queued.message);
+            copies = if before == Some(this) { copies + 1 } else { 0 };
+            before = Some(this);
+            let mut groups = subscriptions
+                .keys()
+                .filter_map(|filter| target(filter))
+                .filter(|to| to.group.is_some() && topic::matches(to.filter, &queued.message.topic));
+            let (sessions, limits) = (&self.sessions, &self.settings.limits);
+            let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
+            let next = groups.nth(copies).and_then(|to| self.tree.member(to, &mut pick));
+            let Some((who, granted)) = next else {
+                self.release(queued.message);
+                continue;
+            };
+            let (qos, retain, ids) = one(granted);
+            let (qos, retain) = (queued.message.qos.min(qos), queued.message.retain && retain);
+            self.enqueue(who, Queued { qos, retain, ids, ..queued }, now);
+        }
     }
 
     /// Whether a message of this QoS can be taken now, for everyone who has a right to all of them.
@@ -208,8 +236,13 @@ impl Broker {
                 continue;
             }
             let (qos, retain, ids) = if granted.shared { one(*granted) } else { together(found, *who, publisher) };
-            let queued =
-                Queued { qos: message.qos.min(qos), retain: message.retain && retain, ids, message: message.clone() };
+            let queued = Queued {
+                qos: message.qos.min(qos),
+                retain: message.retain && retain,
+                shared: granted.shared,
+                ids,
+                message: message.clone(),
+            };
             self.enqueue(*who, queued, now);
         }
         self.release(message);
@@ -323,6 +356,11 @@ enum Room {
     Enough,
     Refuse,
     WaitFor(Key),
+}
+
+fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {
+    let Some(session) = sessions.get(who) else { return false };
+    session.conn.is_some() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
 }
 
 fn one(granted: Granted) -> (QoS, bool, Ids) {

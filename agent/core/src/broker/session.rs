@@ -26,6 +26,8 @@ pub struct Queued {
     pub message: Shared,
     pub qos: QoS,
     pub retain: bool,
+    /// It came by a shared subscription.
+    pub shared: bool,
     /// Identifiers of the subscriptions that it matched.
     pub ids: Ids,
 }

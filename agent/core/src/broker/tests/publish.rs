@@ -423,3 +423,17 @@ fn sys_topics_are_not_for_clients_to_publish() {
     bench.publish(from, message("$SYS/broker/version", "x", Q1, 1));
     assert_eq!(bench.next(from), Heard::PubAck(1, Reason::NOT_AUTHORIZED));
 }
+
+#[test]
+fn what_has_become_too_large_for_its_client_is_let_go_at_redelivery() {
+    let mut bench = Bench::new();
+    let from = bench.client(V5, "a");
+    let to = bench.connect(durable(V5, "b"));
+    bench.subscribe(to, "t", Q1);
+    bench.publish(from, message("t", &"x".repeat(100), Q1, 1));
+    bench.message(to);
+    bench.drop_socket(to);
+    let to = bench.greet(Connect { packet_bytes_max: Some(50), ..durable(V5, "b") });
+    assert_eq!(bench.next(to), Heard::ConnAck { present: true, reason: Reason::SUCCESS });
+    assert_eq!((bench.broker.memory_bytes(), bench.broker.counters().dropped_too_large), (0, 1));
+}

@@ -207,7 +207,6 @@ fn what_the_only_member_of_a_group_misses_offline_it_gets_later() {
 }
 
 #[test]
-#[ignore = "not held yet"]
 fn mqtt5_4_8_2_unacknowledged_messages_of_a_lost_member_go_to_another() {
     let mut bench = Bench::new();
     let from = bench.client(V5, "p");
@@ -310,4 +309,19 @@ fn a_filter_deeper_than_the_limit_is_refused() {
     let conn = bench.client(V5, "a");
     bench.subscribe_with(conn, &"a/".repeat(100), options(Q0), None);
     assert_eq!(bench.next(conn), Heard::SubAck(1, vec![Reason::TOPIC_FILTER_INVALID.0]));
+}
+
+#[test]
+fn mqtt5_4_8_2_5_a_qos_2_message_that_was_sent_goes_to_no_other_member() {
+    let mut bench = Bench::new();
+    let from = bench.client(V5, "p");
+    let (gone, here) = (bench.client(V5, "a"), bench.client(V5, "b"));
+    bench.subscribe(gone, "$share/g/t", Q2);
+    bench.publish(from, message("t", "sent", Q2, 1));
+    assert_eq!(bench.message(gone).payload, b"sent");
+    bench.publish(from, message("t", "waiting", Q2, 2));
+    bench.subscribe(here, "$share/g/t", Q2);
+    bench.drop_socket(gone);
+    assert_eq!(bench.take_all(here), ["waiting"]);
+    assert_eq!(bench.broker.memory_bytes(), 0);
 }
