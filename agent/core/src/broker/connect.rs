@@ -32,6 +32,10 @@ impl Broker {
                 let (Some(user), Some(password)) = (packet.user, packet.password) else {
                     return self.refuse(conn, packet.version, Reason::NOT_AUTHORIZED, now);
                 };
+                if connection.peer.address.is_some_and(|address| self.failures.are_too_many(address, now)) {
+                    self.counters.logins_limited += 1;
+                    return self.refuse(conn, packet.version, Reason::CONNECTION_RATE_EXCEEDED, now);
+                }
                 connection.phase = Phase::Proving(raw.into());
                 self.pause(conn);
                 let (user, password) = (user.into(), password.into());
@@ -54,6 +58,10 @@ impl Broker {
             Verdict::Welcome(principal) => self.admit(conn.0, &packet, Rc::new(principal), now),
             Verdict::Refused => {
                 self.counters.wrong_passwords += 1;
+                let address = self.conns.get(conn.0).and_then(|connection| connection.peer.address);
+                if let Some(address) = address {
+                    self.failures.note(address, now);
+                }
                 self.refuse(conn.0, packet.version, Reason::BAD_USER_OR_PASSWORD, now);
             }
         }

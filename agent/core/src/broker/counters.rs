@@ -26,4 +26,6 @@ pub struct Counters {
     pub protocol_errors: u64,
     pub keep_alive_timeouts: u64,
     pub wrong_passwords: u64,
+    /// Logins that were not looked at, because too many wrong passwords came from their address.
+    pub logins_limited: u64,
 }

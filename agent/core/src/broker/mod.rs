@@ -19,6 +19,7 @@ mod connect;
 mod connection;
 mod counters;
 mod deliver;
+mod failures;
 mod filter_tree;
 mod message;
 mod publish;
@@ -41,6 +42,7 @@ use crate::time::Now;
 use crate::topology::model::{Limits, WhenFull};
 
 use connection::{Connection, Phase};
+use failures::Failures;
 use filter_tree::FilterTree;
 use retained::Retained;
 use session::{Granted, Pace, Session};
@@ -173,6 +175,7 @@ pub struct Broker {
     timers: BTreeSet<(Now, Timer)>,
     actions: VecDeque<Action>,
     counters: Counters,
+    failures: Failures,
     /// Connections before CONNECT, oldest first; some may have moved on.
     newcomers: VecDeque<Key>,
     new_count: usize,
@@ -200,6 +203,7 @@ impl Broker {
             timers: BTreeSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
+            failures: Failures::default(),
             newcomers: VecDeque::new(),
             new_count: 0,
             open_count: 0,

@@ -415,3 +415,25 @@ fn mqtt5_3_2_2_3_the_limits_are_told() {
         assert!(connack.topic_alias_max > 0);
     });
 }
+
+#[test]
+fn after_ten_wrong_passwords_an_address_is_refused_unseen_for_a_minute() {
+    let mut bench = Bench::new();
+    let attempt = |bench: &mut Bench| {
+        let conn = bench.open(Trust::Password);
+        let connect = Connect { user: Some("plc"), password: Some(b"x"), ..hello(V311, "") };
+        bench.send(conn, &Packet::Connect(Box::new(connect)));
+        bench.verdict(conn, Verdict::Refused);
+        let heard = bench.next(conn);
+        bench.drop_socket(conn);
+        heard
+    };
+    let refused = |reason| Heard::ConnAck { present: false, reason };
+    for _ in 0..10 {
+        assert_eq!(attempt(&mut bench), refused(Reason::BAD_USER_OR_PASSWORD));
+    }
+    assert_eq!(attempt(&mut bench), refused(Reason::SERVER_UNAVAILABLE));
+    assert_eq!((bench.proofs.len(), bench.broker.counters().logins_limited), (10, 1));
+    bench.seconds(60);
+    assert_eq!(attempt(&mut bench), refused(Reason::BAD_USER_OR_PASSWORD));
+}
