@@ -143,6 +143,7 @@ impl Opening<'_> {
             | Step::SetHomes(_) => Ok(()),
             // Not in a plan from nothing.
             Step::MoveDoor { .. }
+            | Step::ChangeCertificate { .. }
             | Step::MoveLink { .. }
             | Step::CloseLink(_)
             | Step::CloseDoor(_)

@@ -1,7 +1,7 @@
 //! What one machine has to do under a topology: the part of the model that is its own, and nothing else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
@@ -69,6 +69,30 @@ pub enum Door {
     Unix(Box<str>),
     /// On every address, for agents.
     Agents(u16),
+}
+
+impl Door {
+    /// Whether the two cannot stand open at once on one machine.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        match (self.listens(), other.listens()) {
+            (Some(one), Some(two)) => {
+                let same_host = one.ip() == two.ip() || one.ip().is_unspecified() || two.ip().is_unspecified();
+                one.port() == two.port() && one.port() != 0 && same_host
+            }
+            (None, None) => self == other,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// The address that it takes; a Unix socket takes none.
+    fn listens(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listen) | Self::Tls { listen, .. } => Some(*listen),
+            Self::Agents(port) => Some((Ipv4Addr::UNSPECIFIED, *port).into()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// Where another broker's agent door is.

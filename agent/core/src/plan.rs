@@ -1,7 +1,8 @@
 //! The ordered steps from the running assignment to a wanted one. Boot is the plan from nothing, a reload is the next.
 //!
 //! Laws, held by tests over generated topologies: `plan(a, a)` is empty, and applying `plan(a, b)` to `a` gives exactly
-//! `b`. What moves is opened before it is closed, so that nobody stands before two shut doors.
+//! `b`. What moves is opened before it is closed, so that nobody stands before two shut doors; only a door that stands
+//! where another is to open goes first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,6 +48,11 @@ pub enum Step {
         kind: DoorKind,
         from: Door,
         to: Door,
+    },
+    /// The same address with other certificate files; those who are in stay in.
+    ChangeCertificate {
+        kind: DoorKind,
+        door: Door,
     },
     OpenLink {
         name: Name,
@@ -118,9 +124,12 @@ fn arrivals(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     for (name, device) in changed(&now.devices, &wanted.devices) {
         steps.push(Step::AdmitDevice { name: name.clone(), device: device.clone() });
     }
+    let in_the_way: Vec<DoorKind> = in_the_way(now, wanted).collect();
+    steps.extend(in_the_way.iter().copied().map(Step::CloseDoor));
     for (kind, door) in changed(&now.doors, &wanted.doors) {
         let (kind, to) = (*kind, door.clone());
-        steps.push(match now.doors.get(&kind) {
+        steps.push(match now.doors.get(&kind).filter(|_| !in_the_way.contains(&kind)) {
+            Some(from) if only_files_differ(from, &to) => Step::ChangeCertificate { kind, door: to },
             Some(from) => Step::MoveDoor { kind, from: from.clone(), to },
             None => Step::OpenDoor { kind, door: to },
         });
@@ -137,9 +146,26 @@ fn arrivals(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     }
 }
 
+/// The doors that cannot stay open until their successor is: a new one wants their place.
+fn in_the_way<'a>(now: &'a Assignment, wanted: &'a Assignment) -> impl Iterator<Item = DoorKind> + 'a {
+    let stays = |kind: &DoorKind, door: &Door| {
+        wanted.doors.get(kind).is_some_and(|to| to == door || only_files_differ(door, to))
+    };
+    let leaving = now.doors.iter().filter(move |(kind, door)| !stays(kind, door));
+    leaving
+        .filter(|(_, door)| changed(&now.doors, &wanted.doors).any(|(_, to)| to.collides(door)))
+        .map(|(kind, _)| *kind)
+}
+
+fn only_files_differ(from: &Door, to: &Door) -> bool {
+    matches!((from, to), (Door::Tls { listen: one, .. }, Door::Tls { listen: two, .. }) if one == two)
+}
+
 fn departures(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     steps.extend(gone(&now.links, &wanted.links).cloned().map(Step::CloseLink));
-    steps.extend(gone(&now.doors, &wanted.doors).copied().map(Step::CloseDoor));
+    let closed: Vec<DoorKind> = in_the_way(now, wanted).collect();
+    let gone_doors = gone(&now.doors, &wanted.doors).copied().filter(|kind| !closed.contains(kind));
+    steps.extend(gone_doors.map(Step::CloseDoor));
     steps.extend(gone(&now.devices, &wanted.devices).cloned().map(Step::ExpelDevice));
     steps.extend(gone(&now.peers, &wanted.peers).cloned().map(Step::ExpelPeer));
 }
@@ -190,7 +216,9 @@ fn apply_one(to: &mut Assignment, step: Step) {
         Step::SetHomes(homes) => to.homes = homes,
         Step::AdmitPeer { name, rights } => drop(to.peers.insert(name, rights)),
         Step::AdmitDevice { name, device } => drop(to.devices.insert(name, device)),
-        Step::OpenDoor { kind, door } | Step::MoveDoor { kind, to: door, .. } => drop(to.doors.insert(kind, door)),
+        Step::OpenDoor { kind, door }
+        | Step::MoveDoor { kind, to: door, .. }
+        | Step::ChangeCertificate { kind, door } => drop(to.doors.insert(kind, door)),
         Step::OpenLink { name, link } | Step::MoveLink { name, link } => drop(to.links.insert(name, link)),
         Step::CloseLink(name) => drop(to.links.remove(&name)),
         Step::CloseDoor(kind) => drop(to.doors.remove(&kind)),
@@ -220,6 +248,7 @@ impl Step {
             | Self::AdmitPeer { .. }
             | Self::AdmitDevice { .. }
             | Self::OpenDoor { .. }
+            | Self::ChangeCertificate { .. }
             | Self::OpenLink { .. }
             | Self::SetHomes(_) => Drops::Nobody,
         }
@@ -246,6 +275,7 @@ impl fmt::Display for Step {
             Self::AdmitDevice { name, .. } => write!(f, "admit the device {name}, with its rights as they are now"),
             Self::OpenDoor { kind, door } => write!(f, "open the {kind} door at {door}"),
             Self::MoveDoor { kind, from, to } => write!(f, "move the {kind} door from {from} to {to}"),
+            Self::ChangeCertificate { kind, .. } => write!(f, "show another certificate at the {kind} door"),
             Self::OpenLink { name, link } => write!(f, "link to {name} at {link}"),
             Self::MoveLink { name, link } => write!(f, "link to {name} at its new place {link}"),
             Self::SetHomes(homes) => {

@@ -36,7 +36,8 @@ prop_compose! {
         hosts in 0u8..3,
         port in 8880u16..8884,
         door in 1880u16..1883,
-        websocket in prop::option::of(8080u16..8083),
+        websocket in prop::option::of(1880u16..1883),
+        device_door in (8880u16..8884, 0u8..3),
         unix in any::<bool>(),
         every in 100u64..103,
         miss in 2u32..4,
@@ -53,7 +54,7 @@ prop_compose! {
         let mut text = format!("version: 1\nnetwork: n{network}\nheartbeat: {{ every: {every}ms, miss: {miss} }}\n");
         text += &format!("failover: {{ hold_down: {hold}s }}\nstore: {{ max: {max}GiB }}\n");
         text += &format!("limits: {{ inflight: {inflight} }}\n");
-        let websocket = websocket.map_or(String::new(), |port| format!(", websocket: \"127.0.0.1:{port}\""));
+        let websocket = websocket.filter(|port| *port != door).map_or(String::new(), |port| format!(", websocket: \"127.0.0.1:{port}\""));
         let unix = if unix { ", unix: /run/h.sock" } else { "" };
         text += &format!("doors: {{ programs: \"127.0.0.1:{door}\", agents: {port}{websocket}{unix} }}\n");
         if let Some(key) = key {
@@ -61,7 +62,11 @@ prop_compose! {
         }
         text += "brokers:\n";
         for n in 0..brokers {
-            let door = if n == 0 { ", doors: { devices: { listen: \"0.0.0.0:9000\", plain: true } }" } else { "" };
+            let (at, manner) = device_door;
+            let at = if at == port { 9000 } else { at };
+            let manner = match manner { 0 => "plain: true".to_owned(), n => format!("cert: {n}.pem, cert_key: {n}.key") };
+            let door = format!(", doors: {{ devices: {{ listen: \"0.0.0.0:{at}\", {manner} }} }}");
+            let door = if n == 0 { door.as_str() } else { "" };
             let backups = if backup && n + 1 < brokers { format!(", backups: [b{}]", n + 1) } else { String::new() };
             text += &format!("  b{n}: {{ host: 10.0.{hosts}.{n}{backups}{door} }}\n");
         }
@@ -111,13 +116,30 @@ proptest! {
 
     #[test]
     fn nothing_is_closed_before_what_takes_its_place_is_open(from in topologies(), to in topologies()) {
-        let steps = plan(Some(&assigned(&from, "c0")), &assigned(&to, "c0"));
-        let opens = |step: &Step| matches!(step, Step::OpenDoor { .. } | Step::MoveDoor { .. } | Step::OpenLink { .. });
-        let closes = |step: &Step| matches!(step, Step::CloseDoor(_) | Step::CloseLink(_));
-        let last_open = steps.iter().rposition(opens);
-        let first_close = steps.iter().position(closes);
-        if let (Some(open), Some(close)) = (last_open, first_close) {
-            prop_assert!(open < close, "{steps:?}");
+        for me in ["b0", "c0"] {
+            let (a, b) = (assigned(&from, me), assigned(&to, me));
+            let steps = plan(Some(&a), &b);
+            let opens = |step: &Step| matches!(step, Step::OpenDoor { .. } | Step::MoveDoor { .. } | Step::OpenLink { .. });
+            let last_open = steps.iter().rposition(opens).unwrap_or(0);
+            for step in steps.iter().take(last_open) {
+                prop_assert!(!matches!(step, Step::CloseLink(_)), "{steps:?}");
+                let Step::CloseDoor(kind) = step else { continue };
+                prop_assert!(b.doors.values().any(|door| door.collides(&a.doors[kind])), "{kind} goes early for nobody");
+            }
+        }
+    }
+
+    #[test]
+    fn no_door_opens_where_another_still_stands(from in topologies(), to in topologies()) {
+        for me in ["b0", "c0"] {
+            let (a, b) = (assigned(&from, me), assigned(&to, me));
+            let mut standing = a.clone();
+            for step in plan(Some(&a), &b) {
+                if let Step::OpenDoor { door, .. } | Step::MoveDoor { to: door, .. } = &step {
+                    prop_assert!(!standing.doors.values().any(|other| other.collides(door)), "{step}");
+                }
+                standing = apply(standing, &[step]);
+            }
         }
     }
 }
@@ -169,6 +191,35 @@ fn an_edit_drops_only_whom_it_concerns() {
     for (me, edit, expected) in cases {
         assert_eq!(drops(me, edit), expected, "{me}, {edit:?}");
     }
+}
+
+#[test]
+fn doors_that_swap_places_close_first_and_a_new_certificate_drops_nobody() {
+    let doors = |text: &str| BASE.replace("network: n", &format!("network: n\ndoors: {{ {text} }}"));
+    let steps = |from: &str, to: &str| {
+        let steps = plan(Some(&assigned(&doors(from), "hub")), &assigned(&doors(to), "hub"));
+        steps.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (one, two) = (
+        "programs: \"127.0.0.1:1883\", websocket: \"127.0.0.1:1884\"",
+        "programs: \"127.0.0.1:1884\", websocket: \"127.0.0.1:1883\"",
+    );
+    let swapped = [
+        "close the program door",
+        "close the WebSocket door",
+        "open the program door at 127.0.0.1:1884",
+        "open the WebSocket door at 127.0.0.1:1883",
+    ];
+    assert_eq!(steps(one, two), swapped);
+    let devices = |ip: &str, cert: &str| format!("devices: {{ listen: \"{ip}:8884\", cert: {cert}, cert_key: k }}");
+    assert_eq!(
+        steps(&devices("10.0.0.10", "a"), &devices("0.0.0.0", "a")),
+        ["close the device door", "open the device door at 0.0.0.0:8884 (TLS)"]
+    );
+    assert_eq!(
+        steps(&devices("0.0.0.0", "a"), &devices("0.0.0.0", "b")),
+        ["show another certificate at the device door"]
+    );
 }
 
 #[test]
