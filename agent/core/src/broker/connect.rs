@@ -19,6 +19,7 @@ const CLIENT_ID_MAX: usize = 256;
 
 impl Broker {
     pub(super) fn connect(&mut self, conn: Key, packet: &Connect<'_>, raw: &[u8], now: Now) {
+        self.counters.connects_received += 1;
         let Some(connection) = self.conns.get_mut(conn) else { return };
         if packet.auth_method.is_some() {
             return self.refuse(conn, packet.version, Reason::BAD_AUTHENTICATION_METHOD, now);
@@ -182,6 +183,7 @@ impl Broker {
             aliases_out_max: packet.topic_alias_max.min(ALIASES_OUT_MAX),
         }));
         self.open_count += 1;
+        self.open_count_max = self.open_count_max.max(self.open_count);
         self.new_count -= 1;
         if silence_max_us > 0 {
             let at = now.after(Duration::from_micros(silence_max_us));
@@ -397,7 +399,7 @@ fn reason_to_refuse(packet: &Connect<'_>) -> Option<Reason> {
         return Some(Reason::CLIENT_ID_NOT_VALID);
     }
     let will = packet.will.as_ref()?;
-    will.topic.starts_with("$SYS/").then_some(Reason::NOT_AUTHORIZED)
+    will.topic.starts_with(super::figures::ROOT).then_some(Reason::NOT_AUTHORIZED)
 }
 
 impl Will {

@@ -2,12 +2,18 @@
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
+    pub connections_opened: u64,
+    pub connects_received: u64,
     pub connections_accepted: u64,
     pub connections_refused: u64,
     pub messages_received: u64,
     pub messages_sent: u64,
     pub publishes_received: u64,
     pub publishes_sent: u64,
+    /// Payload alone.
+    pub publish_bytes_received: u64,
+    pub publish_bytes_sent: u64,
+    /// Of everything, as MQTT.
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub sessions_expired: u64,

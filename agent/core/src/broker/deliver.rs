@@ -106,7 +106,9 @@ impl Broker {
 
     /// One step through the retained messages of a new subscription.
     fn walk_on(&mut self, open: &mut Open, mut walk: RetainedWalk, out: &mut Vec<u8>, now: Now) -> Sent {
-        let portion = self.retained.next(&walk.filter, walk.after.as_deref(), now);
+        let own = walk.filter.starts_with(super::figures::ROOT);
+        let retained = if own { &self.figures.retained } else { &self.retained };
+        let portion = retained.next(&walk.filter, walk.after.as_deref(), now);
         walk.after = portion.after.or(walk.after);
         let granted = walk.granted;
         if !portion.ended
@@ -142,6 +144,7 @@ impl Broker {
             return self.release(queued.message);
         }
         self.counters.publishes_sent += 1;
+        self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
         self.counters.messages_sent += 1;
         match id {
             Some(id) => {
@@ -161,6 +164,7 @@ impl Broker {
             Some(Step::Release) => encode_plain_ack(0x62, id, out),
             Some(Step::Publish(queued)) if put_publish(open, queued, Some(id), true, out, now) => {
                 self.counters.publishes_sent += 1;
+                self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
             }
             Some(Step::Publish(_)) => {
                 self.counters.dropped_too_large += 1;

@@ -55,12 +55,13 @@ impl<S> Node<S> {
 #[derive(Debug)]
 pub struct FilterTree<S> {
     root: Node<S>,
-    len: usize,
+    plain_len: usize,
+    shared_len: usize,
 }
 
 impl<S> Default for FilterTree<S> {
     fn default() -> Self {
-        Self { root: Node::default(), len: 0 }
+        Self { root: Node::default(), plain_len: 0, shared_len: 0 }
     }
 }
 
@@ -88,7 +89,27 @@ impl<S: Copy> FilterTree<S> {
     /// How many subscriptions there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.plain_len + self.shared_len
+    }
+
+    #[must_use]
+    pub fn plain_len(&self) -> usize {
+        self.plain_len
+    }
+
+    #[must_use]
+    pub fn shared_len(&self) -> usize {
+        self.shared_len
+    }
+
+    fn len_of(&mut self, target: Target<'_>) -> &mut usize {
+        if target.group.is_some() { &mut self.shared_len } else { &mut self.plain_len }
+    }
+
+    /// Whether any filter begins with this level, as written.
+    #[must_use]
+    pub fn has_branch(&self, level: &str) -> bool {
+        self.root.children.contains_key(level)
     }
 
     /// Subscribe, and give back what this subscriber had there before.
@@ -123,7 +144,7 @@ impl<S: Copy> FilterTree<S> {
             return Some(std::mem::replace(known, what));
         }
         members.push((who, what));
-        self.len += 1;
+        *self.len_of(to) += 1;
         None
     }
 
@@ -131,7 +152,9 @@ impl<S: Copy> FilterTree<S> {
         let (path, below) = split(from.filter);
         let path: Vec<&str> = path.collect();
         let removed = remove(&mut self.root, &path, below, from.group, who);
-        self.len -= usize::from(removed.is_some());
+        if removed.is_some() {
+            *self.len_of(from) -= 1;
+        }
         removed
     }
 

@@ -20,6 +20,7 @@ mod connection;
 mod counters;
 mod deliver;
 mod failures;
+mod figures;
 mod filter_tree;
 mod message;
 mod publish;
@@ -43,6 +44,7 @@ use crate::topology::model::{Limits, WhenFull};
 
 use connection::{Connection, Phase};
 use failures::Failures;
+use figures::Figures;
 use filter_tree::FilterTree;
 use retained::Retained;
 use session::{Granted, Pace, Session};
@@ -154,6 +156,7 @@ enum Timer {
     Will(Key),
     SessionEnd(Key),
     Sweep,
+    Figures,
 }
 
 /// Whether a packet was dealt with, or has to wait where it is.
@@ -176,12 +179,16 @@ pub struct Broker {
     actions: VecDeque<Action>,
     counters: Counters,
     failures: Failures,
+    figures: Figures,
     /// Connections before CONNECT, oldest first; some may have moved on.
     newcomers: VecDeque<Key>,
     new_count: usize,
     open_count: usize,
+    open_count_max: usize,
     ids_assigned: u64,
     memory_bytes: u64,
+    /// How many messages that is.
+    held_count: u64,
     sweep_armed: bool,
     /// Connections that may be read again, with input that waits.
     resumed: Vec<Key>,
@@ -190,6 +197,7 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// A broker whose time began at `Now::ZERO`.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -204,11 +212,14 @@ impl Broker {
             actions: VecDeque::new(),
             counters: Counters::default(),
             failures: Failures::default(),
+            figures: Figures::default(),
             newcomers: VecDeque::new(),
             new_count: 0,
             open_count: 0,
+            open_count_max: 0,
             ids_assigned: 0,
             memory_bytes: 0,
+            held_count: 0,
             sweep_armed: false,
             resumed: Vec::new(),
             found: Vec::new(),
@@ -257,6 +268,7 @@ impl Broker {
 
     pub fn handle_open(&mut self, peer: Peer, now: Now) -> ConnId {
         let conn = self.conns.insert(Connection::new(peer, now));
+        self.counters.connections_opened += 1;
         self.new_count += 1;
         self.newcomers.push_back(conn);
         self.arm(conn, Some((now.after(CONNECT_WAIT), Timer::Connect(conn))));
@@ -311,6 +323,7 @@ impl Broker {
                 Timer::Will(session) => self.will_due(session, now),
                 Timer::SessionEnd(session) => self.session_end(session, now),
                 Timer::Sweep => self.sweep(now),
+                Timer::Figures => self.figures_due(now),
             }
         }
         self.settle(now);

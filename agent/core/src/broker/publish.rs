@@ -74,13 +74,14 @@ impl Broker {
             self.fault(conn, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
             return Flow::Done;
         }
-        let allowed = known.principal.rights.publish.topic(topic) && !topic.starts_with("$SYS/");
+        let allowed = known.principal.rights.publish.topic(topic) && !topic.starts_with(super::figures::ROOT);
         if !allowed {
             self.counters.refused_publishes += 1;
             self.answer(conn, version, packet, Reason::NOT_AUTHORIZED);
             return Flow::Done;
         }
         self.counters.publishes_received += 1;
+        self.counters.publish_bytes_received += packet.payload.len() as u64;
         let mut found = std::mem::take(&mut self.found);
         self.matches(topic, &mut found);
         let flow = match self.room(&found, packet.qos, version) {
@@ -97,6 +98,7 @@ impl Broker {
             }
             Room::WaitFor(full) => {
                 self.counters.publishes_received -= 1;
+                self.counters.publish_bytes_received -= packet.payload.len() as u64;
                 self.wait_for(conn, full, now);
                 Flow::Wait
             }
@@ -107,7 +109,7 @@ impl Broker {
     }
 
     /// Who subscribed to `topic`.
-    fn matches(&mut self, topic: &str, found: &mut Vec<(Key, Granted)>) {
+    pub(super) fn matches(&mut self, topic: &str, found: &mut Vec<(Key, Granted)>) {
         let sessions = &self.sessions;
         let limits = &self.settings.limits;
         let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
@@ -222,6 +224,16 @@ impl Broker {
         if message.retain {
             self.retain(&message, now);
         }
+        self.route(message, found, publisher, now)
+    }
+
+    pub(super) fn route(
+        &mut self,
+        message: Shared,
+        found: &[(Key, Granted)],
+        publisher: Option<Key>,
+        now: Now,
+    ) -> Reason {
         let mut heard = false;
         for (index, (who, granted)) in found.iter().enumerate() {
             if granted.options.no_local && publisher == Some(*who) {
@@ -338,8 +350,9 @@ impl Broker {
     }
 
     /// Count a message's memory once, for as long as anyone holds it.
-    fn hold(&mut self, message: Message) -> Shared {
+    pub(super) fn hold(&mut self, message: Message) -> Shared {
         self.memory_bytes += message.size();
+        self.held_count += 1;
         Rc::new(message)
     }
 
@@ -347,6 +360,7 @@ impl Broker {
     pub(super) fn release(&mut self, message: Shared) {
         if let Some(message) = Rc::into_inner(message) {
             self.memory_bytes -= message.size();
+            self.held_count -= 1;
         }
     }
 }

@@ -26,6 +26,16 @@ impl Retained {
         self.by_topic.len()
     }
 
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    #[must_use]
+    pub fn get(&self, topic: &str) -> Option<&Shared> {
+        self.by_topic.get(topic)
+    }
+
     /// Keep `message` as its topic's newest, and give back the one before. At the limit what is there may be replaced,
     /// but nothing added.
     pub fn set(&mut self, message: Shared, len_max: u32, bytes_max: u64) -> Result<Option<Shared>, Full> {
@@ -45,8 +55,8 @@ impl Retained {
     }
 
     /// The next message that matches `filter` behind the topic `after`, and where to go on; a portion of the tree at a
-    /// time, so that no wildcard makes one step long. What has expired is taken out on the way.
-    pub fn next(&mut self, filter: &str, after: Option<&str>, now: Now) -> Portion {
+    /// time, so that no wildcard makes one step long. What has expired is passed over.
+    pub fn next(&self, filter: &str, after: Option<&str>, now: Now) -> Portion {
         let fixed = fixed_part(filter);
         let from = match after {
             Some(after) => Bound::Excluded(after),

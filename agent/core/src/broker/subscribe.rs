@@ -15,8 +15,11 @@ impl Broker {
     pub(super) fn subscribe(&mut self, conn: Key, packet: &Subscribe<'_>, now: Now) {
         let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
         let (session, version) = (open.session, open.version);
-        let reasons: Vec<Reason> =
-            packet.filters.iter().map(|filter| self.subscribe_one(session, filter, packet.subscription_id)).collect();
+        let reasons: Vec<Reason> = packet
+            .filters
+            .iter()
+            .map(|filter| self.subscribe_one(session, filter, packet.subscription_id, now))
+            .collect();
         self.counters.refused_subscriptions += reasons.iter().filter(|reason| reason.is_error()).count() as u64;
         let suback = SubAck { id: packet.id, reason_string: None, user_props: Props::default(), reasons };
         self.send(conn, &Packet::SubAck(suback), version);
@@ -25,7 +28,7 @@ impl Broker {
         }
     }
 
-    fn subscribe_one(&mut self, session: Key, wanted: &SubscribeFilter<'_>, id: Option<u32>) -> Reason {
+    fn subscribe_one(&mut self, session: Key, wanted: &SubscribeFilter<'_>, id: Option<u32>, now: Now) -> Reason {
         let Some(to) = target(wanted.filter).filter(|to| topic::check_filter(to.filter).is_ok()) else {
             return Reason::TOPIC_FILTER_INVALID;
         };
@@ -37,6 +40,10 @@ impl Broker {
         if is_new && self.tree.len() >= self.settings.limits.subscriptions_max as usize {
             return Reason::QUOTA_EXCEEDED;
         }
+        if to.filter.starts_with(super::figures::ROOT) {
+            self.want_figures(now);
+        }
+        let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
         let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
         known.subscriptions.insert(wanted.filter.into(), granted);
         self.tree.insert(to, session, granted);

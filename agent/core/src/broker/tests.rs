@@ -1,5 +1,6 @@
 mod bench;
 mod connect;
+mod figures;
 mod flow;
 mod hostile;
 mod limits;
