@@ -6,6 +6,7 @@ use super::packet::{
     Subscribe, SubscribeFilter, SubscribeOptions, Unsubscribe, Version, Will,
 };
 use super::props::{self, NO_REPEATS, Prop, nonzero};
+use super::reasons;
 use super::wire::{DecodeError, Reader, varint};
 use crate::topic;
 
@@ -50,14 +51,14 @@ fn body_of(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, Decod
         1 => return connect(body),
         2 => Packet::ConnAck(Box::new(connack(&mut reader, version)?)),
         3 => return publish(flags, body, version).map(Packet::Publish),
-        4 => Packet::PubAck(ack(&mut reader, version)?),
-        5 => Packet::PubRec(ack(&mut reader, version)?),
-        6 => Packet::PubRel(ack(&mut reader, version)?),
-        7 => Packet::PubComp(ack(&mut reader, version)?),
+        4 => Packet::PubAck(ack(&mut reader, version, reasons::PUBLISHED)?),
+        5 => Packet::PubRec(ack(&mut reader, version, reasons::PUBLISHED)?),
+        6 => Packet::PubRel(ack(&mut reader, version, reasons::RELEASED)?),
+        7 => Packet::PubComp(ack(&mut reader, version, reasons::RELEASED)?),
         8 => Packet::Subscribe(subscribe(&mut reader, version)?),
         9 => Packet::SubAck(suback(&mut reader, version)?),
         10 => Packet::Unsubscribe(unsubscribe(&mut reader, version)?),
-        11 => Packet::UnsubAck(suback(&mut reader, version)?),
+        11 => Packet::UnsubAck(unsuback(&mut reader, version)?),
         12 => Packet::PingReq,
         13 => Packet::PingResp,
         14 => Packet::Disconnect(disconnect(&mut reader, version)?),
@@ -278,11 +279,17 @@ fn answer_props<'a>(reader: &mut Reader<'a>) -> Result<(Option<&'a str>, Props<'
     Ok((reason_string, Props(block)))
 }
 
-fn ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Ack<'a>, DecodeError> {
+/// A reason code, if it is one of those that this packet knows.
+fn reason(code: u8, known: &[Reason]) -> Result<Reason, DecodeError> {
+    let reason = Reason(code);
+    if known.contains(&reason) { Ok(reason) } else { Err(DecodeError::Malformed("a reason code of no such packet")) }
+}
+
+fn ack<'a>(reader: &mut Reader<'a>, version: Version, known: &[Reason]) -> Result<Ack<'a>, DecodeError> {
     let id = packet_id(reader)?;
     let mut ack = Ack { id, reason: Reason::SUCCESS, reason_string: None, user_props: Props::default() };
     if version == Version::V5 && !reader.is_empty() {
-        ack.reason = Reason(reader.u8()?);
+        ack.reason = reason(reader.u8()?, known)?;
         if !reader.is_empty() {
             (ack.reason_string, ack.user_props) = answer_props(reader)?;
         }
@@ -344,11 +351,30 @@ fn subscribe_options(bits: u8, version: Version) -> Result<SubscribeOptions, Dec
 
 fn suback<'a>(reader: &mut Reader<'a>, version: Version) -> Result<SubAck<'a>, DecodeError> {
     let id = packet_id(reader)?;
-    let (reason_string, user_props) =
-        if version == Version::V5 { answer_props(reader)? } else { (None, Props::default()) };
-    let count = reader.rest().len().min(FILTERS_MAX);
-    let reasons = reader.bytes(count)?.iter().map(|code| Reason(*code)).collect();
-    Ok(SubAck { id, reason_string, user_props, reasons })
+    if version == Version::V5 {
+        let (reason_string, user_props) = answer_props(reader)?;
+        return Ok(SubAck { id, reason_string, user_props, reasons: answers(reader, reasons::SUBSCRIBED)? });
+    }
+    let reasons = answers(reader, reasons::SUBSCRIBED_OLD)?;
+    Ok(SubAck { id, reason_string: None, user_props: Props::default(), reasons })
+}
+
+fn unsuback<'a>(reader: &mut Reader<'a>, version: Version) -> Result<SubAck<'a>, DecodeError> {
+    let id = packet_id(reader)?;
+    if version != Version::V5 {
+        return Ok(SubAck { id, reason_string: None, user_props: Props::default(), reasons: Vec::new() });
+    }
+    let (reason_string, user_props) = answer_props(reader)?;
+    Ok(SubAck { id, reason_string, user_props, reasons: answers(reader, reasons::UNSUBSCRIBED)? })
+}
+
+/// The reason codes to the end of the packet, one for each filter.
+fn answers(reader: &mut Reader<'_>, known: &[Reason]) -> Result<Vec<Reason>, DecodeError> {
+    let codes = reader.bytes(reader.rest().len().min(FILTERS_MAX))?;
+    if codes.is_empty() {
+        return Err(DecodeError::Malformed("an answer to no filter"));
+    }
+    codes.iter().map(|code| reason(*code, known)).collect()
 }
 
 fn unsubscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Unsubscribe<'a>, DecodeError> {
@@ -377,7 +403,7 @@ fn disconnect<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Disconnec
     if version != Version::V5 || reader.is_empty() {
         return Ok(disconnect);
     }
-    disconnect.reason = Reason(reader.u8()?);
+    disconnect.reason = reason(reader.u8()?, reasons::DISCONNECTED)?;
     if reader.is_empty() {
         return Ok(disconnect);
     }
@@ -400,7 +426,7 @@ fn auth<'a>(reader: &mut Reader<'a>) -> Result<Auth<'a>, DecodeError> {
     if reader.is_empty() {
         return Ok(auth);
     }
-    auth.reason = Reason(reader.u8()?);
+    auth.reason = reason(reader.u8()?, reasons::AUTHENTICATING)?;
     let block = props::read(reader, ALLOWED, NO_REPEATS, |prop, _| {
         match prop {
             Prop::Text(props::AUTH_METHOD, text) => auth.method = Some(text),
@@ -422,24 +448,27 @@ fn connack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<ConnAck<'a>,
     let code = reader.u8()?;
     let mut connack = ConnAck { session_present: flags == 1, ..ConnAck::default() };
     if version != Version::V5 {
-        connack.reason = reason_of_return_code(code);
-        return Ok(connack);
+        connack.reason = reason_of_return_code(code)?;
+    } else {
+        connack.reason = reason(code, reasons::CONNECTED)?;
+        connack_props(reader, &mut connack)?;
     }
-    connack.reason = Reason(code);
-    connack_props(reader, &mut connack)?;
+    if connack.session_present && connack.reason != Reason::SUCCESS {
+        return Err(DecodeError::Protocol("a refusal with a session"));
+    }
     Ok(connack)
 }
 
 /// The version 5 reason that says what a 3.1.1 return code says.
-fn reason_of_return_code(code: u8) -> Reason {
+fn reason_of_return_code(code: u8) -> Result<Reason, DecodeError> {
     match code {
-        0 => Reason::SUCCESS,
-        1 => Reason::UNSUPPORTED_PROTOCOL_VERSION,
-        2 => Reason::CLIENT_ID_NOT_VALID,
-        3 => Reason::SERVER_UNAVAILABLE,
-        4 => Reason::BAD_USER_OR_PASSWORD,
-        5 => Reason::NOT_AUTHORIZED,
-        _ => Reason::UNSPECIFIED,
+        0 => Ok(Reason::SUCCESS),
+        1 => Ok(Reason::UNSUPPORTED_PROTOCOL_VERSION),
+        2 => Ok(Reason::CLIENT_ID_NOT_VALID),
+        3 => Ok(Reason::SERVER_UNAVAILABLE),
+        4 => Ok(Reason::BAD_USER_OR_PASSWORD),
+        5 => Ok(Reason::NOT_AUTHORIZED),
+        _ => Err(DecodeError::Malformed("a return code that does not exist")),
     }
 }
 

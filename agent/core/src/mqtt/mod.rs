@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 pub mod packet;
 pub mod props;
+mod reasons;
 mod wire;
 
 pub use decode::{FILTERS_MAX, decode};

@@ -70,7 +70,7 @@ fn every_packet_comes_back_as_it_went() {
         };
         let ack = Ack { id: id(9), reason: Reason::SUCCESS, reason_string: None, user_props: Props::default() };
         let filters = vec![SubscribeFilter { filter: "a/#", options: SubscribeOptions::default() }];
-        let reasons = if version == Version::V5 { vec![Reason::GRANTED_QOS_1] } else { vec![] };
+        let reasons = if version == Version::V5 { vec![Reason::NO_SUBSCRIPTION_EXISTED] } else { vec![] };
         for packet in [
             Packet::Connect(Box::new(connect)),
             Packet::ConnAck(Box::new(ConnAck { session_present: true, ..ConnAck::default() })),
@@ -140,6 +140,34 @@ fn protocol_errors_are_told_apart() {
     for (rule, bytes, reason) in cases {
         assert_eq!(refused(bytes, Version::V5).reason(), *reason, "{rule}");
     }
+}
+
+#[test]
+fn codes_that_a_packet_does_not_have_are_refused() {
+    let cases: &[(&str, Version, &[u8])] = &[
+        ("3.1.1 3.2.2.3 return code 6", Version::V311, &[0x20, 2, 0, 6]),
+        ("3.1.1 3.9.3 return code 3", Version::V311, &[0x90, 3, 0, 1, 3]),
+        ("3.1.1 3.9.3 a return code of version 5", Version::V311, &[0x90, 3, 0, 1, 0x97]),
+        ("3.1.1 3.9.3 no return code", Version::V311, &[0x90, 2, 0, 1]),
+        ("3.1.1 3.11.3 UNSUBACK with a payload", Version::V311, &[0xb0, 3, 0, 1, 0]),
+        ("3.1.1 3.4.3 PUBACK with a payload", Version::V311, &[0x40, 3, 0, 1, 0]),
+        ("3.1.1 3.14 DISCONNECT with a body", Version::V311, &[0xe0, 1, 0]),
+        ("5 3.2.2.2 CONNACK", Version::V5, &[0x20, 3, 0, 0x8d, 0]),
+        ("5 3.4.2.1 PUBACK", Version::V5, &[0x40, 3, 0, 1, 0x92]),
+        ("5 3.5.2.1 PUBREC", Version::V5, &[0x50, 3, 0, 1, 1]),
+        ("5 3.6.2.1 PUBREL", Version::V5, &[0x62, 3, 0, 1, 0x80]),
+        ("5 3.7.2.1 PUBCOMP", Version::V5, &[0x70, 3, 0, 1, 0x10]),
+        ("5 3.9.3 SUBACK", Version::V5, &[0x90, 4, 0, 1, 0, 3]),
+        ("5 3.9.3 SUBACK to nothing", Version::V5, &[0x90, 3, 0, 1, 0]),
+        ("5 3.11.3 UNSUBACK", Version::V5, &[0xb0, 4, 0, 1, 0, 1]),
+        ("5 3.14.2.1 DISCONNECT", Version::V5, &[0xe0, 1, 0x10]),
+        ("5 3.15.2.1 AUTH", Version::V5, &[0xf0, 2, 0x80, 0]),
+    ];
+    for (rule, version, bytes) in cases {
+        assert!(matches!(refused(bytes, *version), DecodeError::Malformed(_)), "{rule}");
+    }
+    assert_eq!(refused(&[0x20, 2, 1, 5], Version::V311).reason(), Reason::PROTOCOL_ERROR, "3.1.1 3.2.2.2");
+    assert_eq!(refused(&[0x20, 3, 1, 0x87, 0], Version::V5).reason(), Reason::PROTOCOL_ERROR, "5 3.2.2.1.1");
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! What the fuzz targets check, as plain functions of bytes. The targets feed them what libFuzzer finds;
+//! `tests/fuzzed.rs` feeds them seeds and small changes to seeds.
+
+pub mod codec;

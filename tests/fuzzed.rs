@@ -1,0 +1,42 @@
+//! What the fuzz targets check, on their seeds and on small changes to them. `tests/deep fuzz` looks for longer.
+
+use proptest::prelude::*;
+
+#[path = "fuzz/checks/lib.rs"]
+mod checks;
+
+/// A seed with some bytes changed, taken out or put in.
+fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), 0..4, any::<u8>());
+    (prop::sample::select(seeds), prop::collection::vec(change, 0..6)).prop_map(|(mut bytes, changes)| {
+        for (at, kind, byte) in changes {
+            let at = at.index(bytes.len() + 1);
+            match (kind, bytes.get_mut(at)) {
+                (0, Some(_)) => {
+                    bytes.remove(at);
+                }
+                (1, _) => bytes.insert(at, byte),
+                (2, Some(here)) => *here = here.wrapping_add(1),
+                (_, Some(here)) => *here = byte,
+                (_, None) => {}
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_decodes_encodes_to_what_decodes_to_the_same(input in changed(checks::codec::seeds())) {
+        checks::codec::check(&input);
+    }
+}
+
+#[test]
+fn every_seed_passes() {
+    for seed in checks::codec::seeds() {
+        checks::codec::check(&seed);
+    }
+}
