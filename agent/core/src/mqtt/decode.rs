@@ -40,6 +40,8 @@ fn body_of(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, Decod
     let kind = first >> 4;
     let expected = match kind {
         3 => flags,
+        // MQTT 3.1 says DUP and a QoS in more packets than PUBLISH, and says of the rest not to look (2.1).
+        _ if version == Version::V31 => flags,
         6 | 8 | 10 => 0x02,
         _ => 0x00,
     };

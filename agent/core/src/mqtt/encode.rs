@@ -347,8 +347,11 @@ fn unsubscribe(packet: &Unsubscribe<'_>, version: Version, out: &mut Vec<u8>) ->
 }
 
 fn disconnect(packet: &Disconnect<'_>, version: Version, out: &mut Vec<u8>) -> u8 {
-    if version == Version::V5 && *packet != Disconnect::default() {
-        out.push(packet.reason.0);
+    if version != Version::V5 || *packet == Disconnect::default() {
+        return 0xe0;
+    }
+    out.push(packet.reason.0);
+    if *packet != (Disconnect { reason: packet.reason, ..Disconnect::default() }) {
         put_block(out, |block| {
             if let Some(expiry) = packet.session_expiry_s {
                 put(block, Prop::Four(props::SESSION_EXPIRY, expiry));

@@ -171,6 +171,16 @@ fn codes_that_a_packet_does_not_have_are_refused() {
 }
 
 #[test]
+fn mqtt5_3_14_2_2_1_a_disconnect_says_no_more_than_it_has_to() {
+    let reason = Disconnect { reason: Reason::PROTOCOL_ERROR, ..Disconnect::default() };
+    for (packet, wanted) in [(Disconnect::default(), b"\xe0\0".as_slice()), (reason, b"\xe0\x01\x82")] {
+        let mut bytes = Vec::new();
+        encode(&Packet::Disconnect(packet), Version::V5, &mut bytes).unwrap();
+        assert_eq!(bytes, wanted);
+    }
+}
+
+#[test]
 fn a_first_packet_is_a_connect_that_is_whole() {
     let connect = |bytes: &[u8]| decode(bytes, None, MAX).map(|found| found.is_some());
     assert_eq!(connect(b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0"), Ok(true));

@@ -86,6 +86,22 @@ fn mqtt5_3_7_2_1_pubrel_for_an_unknown_id_is_completed_and_told() {
 }
 
 #[test]
+fn mqtt31_2_1_a_pubrel_or_subscribe_sent_again_may_say_dup() {
+    let mut bench = Bench::new();
+    let conn = bench.client(V31, "old");
+    bench.publish(conn, message("t", "x", Q2, 5));
+    assert_eq!(bench.next(conn), Heard::PubRec(5, Reason::SUCCESS));
+    bench.bytes(conn, b"\x6a\x02\0\x05");
+    assert_eq!(bench.next(conn), Heard::PubComp(5, Reason::SUCCESS));
+    bench.bytes(conn, b"\x8a\x06\0\x06\0\x01t\x01");
+    assert_eq!(bench.next(conn), Heard::SubAck(6, vec![1]));
+    // From 3.1.1 on these bits are fixed.
+    let strict = bench.client(V311, "new");
+    bench.bytes(strict, b"\x6a\x02\0\x05");
+    assert!(bench.closed.contains(&strict));
+}
+
+#[test]
 fn mqtt5_4_6_acknowledgements_may_come_in_any_order() {
     let mut bench = Bench::new();
     let (from, to) = (bench.client(V311, "a"), bench.client(V311, "b"));
