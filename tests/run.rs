@@ -2,6 +2,7 @@
 
 mod run {
     pub mod agent;
+    mod manager;
 }
 
 use std::io::{Read, Write};

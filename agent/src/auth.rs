@@ -18,6 +18,8 @@ use hobnail_core::ids::Name;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::secrets::located;
+
 /// Questions that wait for the thread; each takes some 20 ms, so more would wait longer than clients do. What comes
 /// beyond is refused at once.
 const QUESTIONS_MAX: usize = 32;
@@ -119,7 +121,7 @@ fn decoy() -> String {
 fn read(account: &Account) -> Result<String, PasswordFileError> {
     let path = account.password_file.as_ref().ok_or(PasswordFileError::NotNamed)?;
     let mut text = String::new();
-    File::open(path)
+    File::open(located(path))
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
         .map_err(|error| PasswordFileError::Read(path.clone(), error))?;
     let line = text.trim();

@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 
 use crate::auth::Prover;
 
+/// A deadline that was missed by this much shows that something is stuck.
+const LATE_MAX: Duration = Duration::from_secs(5);
+
 /// What the broker wants of one connection, and how its task is woken.
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -139,6 +142,18 @@ impl Realm {
         let now = self.now();
         self.0.broker.borrow_mut().handle_verdict(conn, verdict, now);
         self.drain();
+    }
+
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.0.broker.borrow().connection_count()
+    }
+
+    /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        let due = self.0.broker.borrow().next_deadline();
+        due.is_none_or(|due| self.now().since(due) < LATE_MAX)
     }
 
     /// Ask every connection to close, and return once all of them have.

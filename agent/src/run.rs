@@ -1,6 +1,7 @@
 //! The running agent: one thread, one broker, the doors of one assignment, from start to a graceful stop.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use hobnail_core::assign::{Assignment, Door as Place, DoorKind};
 use hobnail_core::broker::{Principal, Settings};
 use hobnail_core::plan::{Step, plan};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -18,9 +20,11 @@ use tokio::task::spawn_local;
 use tracing::{info, warn};
 
 use crate::auth::{Answer, Prover, accounts};
+use crate::doors::inherited::Inherited;
 use crate::doors::listen::{self, ListenError};
 use crate::doors::tls::Certificate;
 use crate::doors::{Door, Manner, serve};
+use crate::manager::Manager;
 use crate::realm::Realm;
 use crate::topology_files::KEY_DIRECTORY;
 
@@ -34,6 +38,9 @@ pub enum Ended {
     Hurried,
 }
 
+/// Reads the topology again and cuts out what this machine must do.
+pub type Reread<'a> = &'a dyn Fn() -> anyhow::Result<Assignment>;
+
 type Certificates = Rc<RefCell<Vec<Rc<Certificate>>>>;
 
 /// What the doors are opened with.
@@ -42,24 +49,34 @@ struct Opening<'a> {
     key_directory: PathBuf,
     stop: watch::Receiver<bool>,
     certificates: Certificates,
+    inherited: Inherited,
     /// Each door with where it really is.
     opened: Vec<String>,
     /// Sockets in the file system, to be taken away at the end.
     sockets: Vec<PathBuf>,
 }
 
+/// What the service manager and the log hear of the agent, besides its events.
+struct Told {
+    manager: Manager,
+    /// What it is and where.
+    line: String,
+    /// What came of the last look at the topology, where that is worth a word.
+    reload: RefCell<Option<String>>,
+}
+
 /// Serve `wanted` until a signal ends it.
-pub fn run(wanted: &Assignment, key_directory: Option<&Path>) -> anyhow::Result<Ended> {
+pub fn run(wanted: &Assignment, key_directory: Option<&Path>, reread: Reread) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.context("failed to start the runtime")?;
-    let ended = runtime.block_on(live(wanted, key_directory.unwrap_or(Path::new(KEY_DIRECTORY))));
+    let ended = runtime.block_on(live(wanted, key_directory.unwrap_or(Path::new(KEY_DIRECTORY)), reread));
     // What is still open ends with the process; nothing is waited for.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(wanted: &Assignment, key_directory: &Path) -> anyhow::Result<Ended> {
+async fn live(wanted: &Assignment, key_directory: &Path, reread: Reread<'_>) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
@@ -73,19 +90,31 @@ async fn live(wanted: &Assignment, key_directory: &Path) -> anyhow::Result<Ended
         key_directory: key_directory.to_owned(),
         stop: stopping,
         certificates: Certificates::default(),
+        inherited: Inherited::from_env(),
         opened: Vec::new(),
         sockets: Vec::new(),
     };
     for step in plan(None, wanted) {
         opening.take(&step)?;
     }
-    let Opening { certificates, opened, sockets, .. } = opening;
+    let Opening { certificates, opened, sockets, inherited, .. } = opening;
+    for socket in inherited.left() {
+        warn!(socket, "handed over by the service manager, but no door of the topology is there");
+    }
     spawn_local(realm.clone().keep_time());
     spawn_local(pass_on(answers, realm.clone()));
-    announce(wanted, &opened);
+    let line = announce(wanted, &opened);
+    let told = Rc::new(Told { manager: Manager::from_env(), line, reload: RefCell::default() });
+    told.manager.ready(&told.status(&realm));
+    spawn_local(told.clone().keep_informed(realm.clone()));
 
-    wait(&mut terminate, &mut interrupt, &mut hangup, &certificates).await;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        never = told.reloads(&mut hangup, &certificates, &realm, wanted, reread) => match never {},
+    }
     info!("stopping");
+    told.manager.stopping();
     // Doors that are gone already need no telling, and the next start replaces a socket that stays behind.
     let _ = stop.send(true);
     for socket in &sockets {
@@ -103,18 +132,66 @@ async fn live(wanted: &Assignment, key_directory: &Path) -> anyhow::Result<Ended
     }
 }
 
-/// Until someone asks for the end. Cancel-safe: signals that nobody took are kept.
-async fn wait(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal, certificates: &Certificates) {
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = hangup.recv() => {
-                info!("reading certificates again; passwords are read anew each time");
-                certificates.borrow().iter().for_each(|certificate| certificate.reload());
+impl Told {
+    /// The agent in one line.
+    fn status(&self, realm: &Realm) -> String {
+        let mut status = format!("{}; {} connections", self.line, realm.connection_count());
+        if let Some(reload) = &*self.reload.borrow() {
+            status = format!("{status}; {reload}");
+        }
+        status
+    }
+
+    /// Signs of life to the manager, for as long as the realm meets its deadlines.
+    async fn keep_informed(self: Rc<Self>, realm: Realm) {
+        let Some(every) = self.manager.every() else { return };
+        loop {
+            tokio::time::sleep(every).await;
+            if realm.is_in_step() {
+                self.manager.alive(&self.status(&realm));
+            } else {
+                warn!("deadlines are missed: the service manager's watchdog is not fed");
             }
         }
     }
+
+    /// At each SIGHUP. Cancel-safe: a signal that nobody took is kept, and what follows it does not wait.
+    async fn reloads(
+        &self,
+        hangup: &mut Signal,
+        certificates: &Certificates,
+        realm: &Realm,
+        running: &Assignment,
+        reread: Reread<'_>,
+    ) -> Infallible {
+        loop {
+            hangup.recv().await;
+            self.manager.reloading();
+            info!("reading certificates again; passwords are read anew each time");
+            certificates.borrow().iter().for_each(|certificate| certificate.reload());
+            self.reload.replace(look_again(running, reread));
+            self.manager.ready(&self.status(realm));
+        }
+    }
+}
+
+/// What a second look at the topology says, where that is worth a word in the line of state.
+fn look_again(running: &Assignment, reread: Reread) -> Option<String> {
+    let wanted = match reread() {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "the topology stays as it was");
+            return Some(format!("not reloaded: {error:#}"));
+        }
+    };
+    let steps = plan(Some(running), &wanted);
+    for step in &steps {
+        warn!(%step, "takes effect at the next start");
+    }
+    if steps.is_empty() {
+        info!("nothing in the topology has changed for this machine");
+    }
+    (!steps.is_empty()).then(|| format!("changes that wait for a restart: {}", steps.len()))
 }
 
 async fn pass_on(mut answers: mpsc::Receiver<Answer>, realm: Realm) {
@@ -162,9 +239,14 @@ impl Opening<'_> {
         };
         let (address, manner) = match (kind, door) {
             (_, Place::Unix(path)) => {
-                let listener = listen::unix(Path::new(&**path))?;
+                let listener = match self.inherited.take_unix(Path::new(&**path)) {
+                    Some(listener) => UnixListener::from_std(listener).context("failed to use an inherited socket")?,
+                    None => {
+                        self.sockets.push(PathBuf::from(&**path));
+                        listen::unix(Path::new(&**path))?
+                    }
+                };
                 self.opened.push(format!("{word} at {path}"));
-                self.sockets.push(PathBuf::from(&**path));
                 self.start(Door::Unix(listener));
                 return Ok(());
             }
@@ -181,6 +263,12 @@ impl Opening<'_> {
             }
             (_, Place::Agents(_)) => return Ok(()),
         };
+        if let Some(listener) = self.inherited.take_tcp(address) {
+            let listener = TcpListener::from_std(listener).context("failed to use an inherited socket")?;
+            self.opened.push(format!("{word} at {address}"));
+            self.start(Door::Tcp(listener, manner));
+            return Ok(());
+        }
         match listen::tcp(address) {
             Ok(listener) => {
                 let place = listener.local_addr().context("failed to learn a door's address")?;
@@ -206,16 +294,17 @@ impl Opening<'_> {
     }
 }
 
-/// One line on stdout that says what this is and where. Whoever closed stdout does not want to know.
-fn announce(wanted: &Assignment, opened: &[String]) {
+/// One line on stdout that says what this is and where, and that line. Whoever closed stdout does not want to know.
+fn announce(wanted: &Assignment, opened: &[String]) -> String {
     let doors = if opened.is_empty() { "no doors".to_owned() } else { opened.join(", ") };
     let version = env!("CARGO_PKG_VERSION");
+    let line = format!("{} in network {}, {doors}", wanted.me, wanted.network);
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "hobnail {version}: {} in network {}, {doors}", wanted.me, wanted.network)
-        .and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "hobnail {version}: {line}").and_then(|()| stdout.flush());
     if !wanted.links.is_empty() || !wanted.peers.is_empty() {
         warn!("links are not built yet: messages stay on this machine");
     }
+    line
 }
 
 fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {

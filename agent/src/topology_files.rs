@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hobnail_core::topology::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load};
 
+use crate::secrets::{is_credential, located};
+
 /// Where keys and passwords live, unless `--keys` or the environment says otherwise.
 pub const KEY_DIRECTORY: &str = "/etc/hobnail/keys";
 
@@ -55,7 +57,9 @@ impl Surroundings for Disk {
             return SecretFact::NotLooked;
         };
         let shown = path.display().to_string();
+        let path = located(&path);
         match fs::metadata(&path) {
+            Ok(_) if is_credential(&path) => SecretFact::Fine,
             Err(_) => SecretFact::Missing { path: shown },
             Ok(facts) => {
                 let mode = facts.permissions().mode() & 0o7777;

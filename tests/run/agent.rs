@@ -41,7 +41,12 @@ impl Agent {
 
     /// The same, with more arguments.
     pub fn start_with(topology: &str, name: &str, more: &[&str]) -> Self {
-        let mut child = hobnail(topology, name).args(more).stdout(Stdio::piped()).spawn().expect("hobnail starts");
+        Self::spawn(hobnail(topology, name).args(more))
+    }
+
+    /// Start what `command` says, and wait for its one line.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("hobnail starts");
         let stdout = child.stdout.take().expect("piped");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -72,10 +77,15 @@ impl Agent {
         let _ = self.child.wait();
     }
 
+    /// Send it `signal`, by name.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// SIGTERM, and how it ended.
     pub fn stop(&mut self) -> ExitStatus {
-        let sent = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM");
         let deadline = std::time::Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

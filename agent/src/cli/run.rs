@@ -3,12 +3,19 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use hobnail_core::assign::assign;
+use anyhow::{Context, bail};
+use hobnail_core::assign::{Assignment, assign};
+use hobnail_core::ids::Name;
+use hobnail_core::topology::report::Colour;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{TopologyArgs, colour, exit};
 use crate::doors::listen::ListenError;
+use crate::journal::Journal;
 use crate::run::{Ended, run as run_agent};
+use crate::topology_files::load_from_disk;
 use crate::whoami::whoami;
 
 /// Run this machine's agent
@@ -25,7 +32,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    log_to_stderr();
+    log();
     let topology = match args.topology.load() {
         Ok(topology) => topology,
         Err(code) => return Ok(code),
@@ -44,7 +51,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(exit::BAD_TOPOLOGY));
         }
     };
-    match run_agent(&wanted, args.topology.keys.as_deref()) {
+    let reread = || again(&args.topology, &me);
+    match run_agent(&wanted, args.topology.keys.as_deref(), &reread) {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),
         Err(error) if error.downcast_ref().is_some_and(ListenError::is_permission) => {
@@ -55,8 +63,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn log_to_stderr() {
+/// What this machine must do by the file as it is now; all its problems go to the log.
+fn again(topology: &TopologyArgs, me: &Name) -> anyhow::Result<Assignment> {
+    let loaded = load_from_disk(&topology.file, topology.keys.as_deref());
+    let file = topology.file.display();
+    let Some(topology) = loaded.topology else {
+        let told = loaded.report.render(Colour::Plain);
+        told.lines().for_each(|line| eprintln!("{line}"));
+        bail!("{file} has problems; `hobnail check {file}` tells them");
+    };
+    assign(&topology, me).with_context(|| format!("{file} has no place for this machine"))
+}
+
+/// To the journal where standard error leads there, else to standard error itself.
+fn log() {
     let filter = EnvFilter::try_from_env("HOBNAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let coloured = colour(std::io::stderr().is_terminal()) == hobnail_core::topology::report::Colour::Ansi;
+    if let Some(journal) = Journal::where_stderr_leads() {
+        tracing_subscriber::registry().with(filter).with(journal).init();
+        return;
+    }
+    let coloured = colour(std::io::stderr().is_terminal()) == Colour::Ansi;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured).init();
 }

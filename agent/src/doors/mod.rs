@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod framing;
+pub mod inherited;
 pub mod listen;
 pub mod tls;
 pub mod websocket;

@@ -12,6 +12,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
 
+use crate::secrets::located;
+
 /// How often, at most, an accept looks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -66,17 +68,18 @@ impl Certificate {
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|facts| facts.modified()).ok()
+    fs::metadata(located(path)).and_then(|facts| facts.modified()).ok()
 }
 
 fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
     let bad_cert = |error| CertificateError::Certificate(cert.to_owned(), error);
-    let chain = CertificateDer::pem_file_iter(cert).map_err(bad_cert)?.collect::<Result<Vec<_>, _>>();
+    let chain = CertificateDer::pem_file_iter(located(cert)).map_err(bad_cert)?.collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(bad_cert)?;
     if chain.is_empty() {
         return Err(bad_cert(pem::Error::Io(io::Error::other("there is none in it"))));
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| CertificateError::Key(key.to_owned(), error))?;
+    let secret =
+        PrivateKeyDer::from_pem_file(located(key)).map_err(|error| CertificateError::Key(key.to_owned(), error))?;
     let unfit = |error| CertificateError::Unfit(cert.to_owned(), error);
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
