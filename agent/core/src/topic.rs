@@ -26,6 +26,8 @@ pub enum TopicError {
     HashNotLast,
     #[error("`+` stands alone in its level")]
     PlusNotAlone,
+    #[error("`$share/` is followed by the name of a group, a `/`, and a filter")]
+    NoGroup,
     #[error("a topic to publish to holds no `#` or `+`")]
     WildcardInName,
 }
@@ -74,6 +76,15 @@ pub fn check_filter(text: &str) -> Result<(), TopicError> {
         }
     }
     Ok(())
+}
+
+/// Whether `text` can stand in a SUBSCRIBE: a filter, or `$share/`, the name of a group, and a filter.
+pub fn check_subscription(text: &str) -> Result<(), TopicError> {
+    let Some(shared) = text.strip_prefix("$share/") else { return check_filter(text) };
+    match shared.split_once('/') {
+        Some((group, filter)) if !group.is_empty() && !group.contains(['#', '+']) => check_filter(filter),
+        Some(_) | None => Err(TopicError::NoGroup),
+    }
 }
 
 /// Whether a message to `topic` matches `filter`; both must be well formed. A wildcard in the first level never

@@ -8,7 +8,7 @@ use super::packet::{
 use super::props::{self, NO_REPEATS, Prop, nonzero};
 use super::reasons;
 use super::wire::{DecodeError, Reader, varint};
-use crate::topic;
+use crate::topic::{self, TopicError};
 
 /// Most filters in one SUBSCRIBE or UNSUBSCRIBE.
 pub const FILTERS_MAX: usize = 1_024;
@@ -208,7 +208,19 @@ fn will<'a>(reader: &mut Reader<'a>, version: Version, qos: QoS, retain: bool) -
 }
 
 fn check_topic(text: &str) -> Result<(), DecodeError> {
-    topic::check_name(text).map_err(|_| DecodeError::TopicNameInvalid)
+    topic::check_name(text).map_err(|error| match error {
+        TopicError::TooLong | TopicError::TooDeep => DecodeError::TopicNameInvalid,
+        TopicError::Empty => DecodeError::Protocol("a topic of no length"),
+        TopicError::Nul | TopicError::HashNotLast | TopicError::PlusNotAlone => DecodeError::Malformed("a topic"),
+        TopicError::NoGroup | TopicError::WildcardInName => DecodeError::Malformed("a wildcard in a topic"),
+    })
+}
+
+/// One that is well formed but deeper than what we take is refused by itself, with a reason of its own.
+fn check_subscription(text: &str) -> Result<(), DecodeError> {
+    let checked = topic::check_subscription(text);
+    let well_formed = matches!(checked, Ok(()) | Err(TopicError::TooLong | TopicError::TooDeep));
+    if well_formed { Ok(()) } else { Err(DecodeError::Malformed("a topic filter")) }
 }
 
 fn publish(flags: u8, body: &[u8], version: Version) -> Result<Publish<'_>, DecodeError> {
@@ -317,6 +329,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Subscribe<
     }
     while !reader.is_empty() {
         let filter = reader.text()?;
+        check_subscription(filter)?;
         let options = subscribe_options(reader.u8()?, version)?;
         if options.no_local && filter.starts_with("$share/") {
             return Err(DecodeError::Protocol("no local on a shared subscription"));
@@ -390,7 +403,9 @@ fn unsubscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Unsubscr
         if unsubscribe.filters.len() >= FILTERS_MAX {
             return Err(DecodeError::Protocol("too many filters in one packet"));
         }
-        unsubscribe.filters.push(reader.text()?);
+        let filter = reader.text()?;
+        check_subscription(filter)?;
+        unsubscribe.filters.push(filter);
     }
     if unsubscribe.filters.is_empty() {
         return Err(DecodeError::Protocol("an UNSUBSCRIBE without a filter"));

@@ -124,8 +124,8 @@ fn malformed_packets_are_refused() {
 fn protocol_errors_are_told_apart() {
     let cases: &[(&str, &[u8], Reason)] = &[
         ("2.2.1 packet id 0", &[0x32, 5, 0, 1, b'a', 0, 0], Reason::PROTOCOL_ERROR),
-        ("3.3.2.1 wildcard in a topic", &[0x30, 4, 0, 1, b'#', 0], Reason::TOPIC_NAME_INVALID),
-        ("3.3.2.1 empty topic without alias", &[0x30, 3, 0, 0, 0], Reason::TOPIC_NAME_INVALID),
+        ("3.3.2.1 wildcard in a topic", &[0x30, 4, 0, 1, b'#', 0], Reason::MALFORMED_PACKET),
+        ("3.3.2.1 empty topic without alias", &[0x30, 3, 0, 0, 0], Reason::PROTOCOL_ERROR),
         ("3.3.2.3.4 alias 0", &[0x30, 7, 0, 1, b'a', 3, 0x23, 0, 0], Reason::TOPIC_ALIAS_INVALID),
         ("2.2.2.2 property twice", &[0x30, 8, 0, 1, b'a', 4, 1, 0, 1, 0], Reason::PROTOCOL_ERROR),
         ("2.2.2.2 unknown property", &[0x30, 6, 0, 1, b'a', 2, 0x7f, 0], Reason::MALFORMED_PACKET),
@@ -135,11 +135,23 @@ fn protocol_errors_are_told_apart() {
         ("3.8.3 no filter", &[0x82, 3, 0, 1, 0], Reason::PROTOCOL_ERROR),
         ("3.8.3.1 retain handling 3", &[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x30], Reason::PROTOCOL_ERROR),
         ("3.8.3.1 no local on shared", b"\x82\x10\0\x01\0\0\x0a$share/g/a\x04", Reason::PROTOCOL_ERROR),
+        ("4.7.1.1 a wildcard that is not last", b"\x82\x09\0\x01\0\0\x03#/a\0", Reason::MALFORMED_PACKET),
+        ("4.7.3 an empty filter", b"\x82\x06\0\x01\0\0\0\0", Reason::MALFORMED_PACKET),
+        ("4.8.2 a group without a name", b"\x82\x0f\0\x01\0\0\x09$share//a\0", Reason::MALFORMED_PACKET),
+        ("4.8.2 a group without a filter", b"\x82\x0e\0\x01\0\0\x08$share/g\0", Reason::MALFORMED_PACKET),
+        ("4.8.2 a group with a wildcard", b"\x82\x10\0\x01\0\0\x0a$share/+/a\0", Reason::MALFORMED_PACKET),
+        ("4.7.1.2 to unsubscribe", b"\xa2\x07\0\x01\0\0\x02a+", Reason::MALFORMED_PACKET),
         ("3.10.3 no filter", &[0xa2, 3, 0, 1, 0], Reason::PROTOCOL_ERROR),
     ];
     for (rule, bytes, reason) in cases {
         assert_eq!(refused(bytes, Version::V5).reason(), *reason, "{rule}");
     }
+    let deep = [b"\x30\xc9\x01\0\xc6".as_slice(), "a/".repeat(99).as_bytes(), b"\0"].concat();
+    assert_eq!(
+        refused(&deep, Version::V5).reason(),
+        Reason::TOPIC_NAME_INVALID,
+        "4.7.3 well formed, but too deep for us"
+    );
 }
 
 #[test]

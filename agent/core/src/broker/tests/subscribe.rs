@@ -13,7 +13,8 @@ fn options(qos: QoS) -> SubscribeOptions {
 fn mqtt5_3_9_3_every_filter_is_answered_in_order() {
     let mut bench = Bench::new();
     let conn = bench.client(V5, "a");
-    let filters = ["a", "b/#", "c/#/d", "+"]
+    let too_deep = "c/".repeat(100);
+    let filters = ["a", "b/#", &too_deep, "+"]
         .into_iter()
         .zip([Q0, Q1, Q2, Q2])
         .map(|(filter, qos)| SubscribeFilter { filter, options: options(qos) })
@@ -27,8 +28,20 @@ fn mqtt5_3_9_3_every_filter_is_answered_in_order() {
 fn mqtt3_3_9_3_a_filter_that_is_refused_is_0x80() {
     let mut bench = Bench::new();
     let conn = bench.client(V311, "a");
-    bench.subscribe_with(conn, "a#", options(Q0), None);
+    bench.subscribe_with(conn, &"a/".repeat(100), options(Q0), None);
     assert_eq!(bench.next(conn), Heard::SubAck(1, vec![0x80]));
+}
+
+#[test]
+fn mqtt5_4_13_1_a_filter_that_is_not_well_formed_ends_the_connection() {
+    for version in [V31, V311, V5] {
+        for filter in ["a#", "#/a", "a/b+", "$share/g", "$share//a"] {
+            let mut bench = Bench::new();
+            let conn = bench.client(version, "a");
+            bench.subscribe_with(conn, filter, options(Q0), None);
+            bench.ended(conn, Reason::MALFORMED_PACKET);
+        }
+    }
 }
 
 #[test]
