@@ -26,6 +26,7 @@ const IMPURE: &[&str] = &[
     "tokio",
     "rand",
     "getrandom",
+    "ring::rand",
     "Instant::now",
     "SystemTime::now",
     "thread::spawn",
@@ -46,6 +47,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("assign", &["ids", "topic", "rights", "topology"]),
     ("plan", &["ids", "topic", "rights", "topology", "assign"]),
     ("mqtt", &["topic", "time"]),
+    ("envelope", &["ids", "topic", "topology", "mqtt"]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod assign;
 pub mod broker;
+pub mod envelope;
 pub mod ids;
 pub mod mqtt;
 pub mod plan;
