@@ -9,13 +9,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use run::agent::{self, Agent, solo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+type Certificate = CertificateDer<'static>;
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 fn door(agent: &Agent, word: &str) -> SocketAddr {
@@ -151,8 +152,14 @@ fn with_devices(keys: &Path) -> Option<Agent> {
 }
 
 fn tls(address: SocketAddr, keys: &Path) -> TlsStream {
+    tls_trusting(address, &[&certificate(keys)])
+}
+
+fn tls_trusting(address: SocketAddr, known: &[&Certificate]) -> TlsStream {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(keys.join("door.crt")).expect("a certificate")).expect("fit to trust");
+    for certificate in known {
+        roots.add((*certificate).clone()).expect("fit to trust");
+    }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has them")
@@ -222,4 +229,43 @@ fn half_a_tls_handshake_and_silence_keep_nobody_out() {
     let last = halves.last_mut().expect("32 of them");
     // Perhaps a goodbye of TLS, then the end.
     assert!(last.read_to_end(&mut Vec::new()).expect("closed within the time limit") < 16);
+}
+
+fn certificate(keys: &Path) -> Certificate {
+    CertificateDer::from_pem_file(keys.join("door.crt")).expect("a certificate")
+}
+
+/// The certificate that the door shows now, which is one of these.
+fn shown(address: SocketAddr, known: &[&Certificate]) -> Certificate {
+    let mut stream = tls_trusting(address, known);
+    stream.write_all(&connect_as("plc", "sesame")).expect("one that is trusted");
+    expect(&mut stream, CONNACK);
+    stream.conn.peer_certificates().and_then(|chain| chain.first()).expect("it has shown one").clone()
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_a_hangup_and_a_broken_one_never() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let Some(agent) = with_devices(keys.path()) else { return };
+    let address = door(&agent, "devices");
+    let first = certificate(keys.path());
+    let mut stays = tls(address, keys.path());
+    let mut connect = connect_as("plc", "sesame");
+    // A client identifier of its own, or the next one would take it over.
+    connect[14] = b'e';
+    stays.write_all(&connect).expect("sent");
+    expect(&mut stays, CONNACK);
+    std::fs::write(keys.path().join("door.crt"), "half a certificate").expect("written");
+    agent.signal("HUP");
+    assert_eq!(shown(address, &[&first]), first);
+    certify(keys.path()).expect("made once already");
+    let second = certificate(keys.path());
+    assert_ne!(second, first);
+    agent.signal("HUP");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while shown(address, &[&first, &second]) != second {
+        assert!(Instant::now() < deadline, "the new certificate is not shown");
+    }
+    stays.write_all(b"\xc0\0").expect("sent");
+    expect(&mut stays, b"\xd0\0");
 }

@@ -79,11 +79,11 @@ impl Prover {
         Ok((Self(ask), answers))
     }
 
-    /// The answer comes later, or the refusal at once when too many wait.
+    /// The answer comes later, or at once when too many wait.
     pub fn ask(&self, conn: ConnId, user: Box<str>, password: Box<[u8]>) -> Result<(), Verdict> {
         self.0.try_send(Question { conn, user, password }).map_err(|_| {
-            warn!("refused a device: too many passwords are being looked at");
-            Verdict::Refused
+            warn!("a device has to try again: too many passwords are being looked at");
+            Verdict::Busy
         })
     }
 }
@@ -158,6 +158,7 @@ mod tests {
             local,
             devices: BTreeMap::new(),
             id_seed: 1,
+            elsewhere: None,
         };
         Broker::new(settings).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
     }

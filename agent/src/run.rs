@@ -314,6 +314,7 @@ fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {
         local: Principal { name: wanted.me.clone(), rights: wanted.rights.clone() },
         devices: wanted.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
         id_seed: draw_seed().context("failed to read /dev/urandom")?,
+        elsewhere: None,
     })
 }
 

@@ -7,13 +7,18 @@ use std::time::Duration;
 use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
 use super::session::{Pace, Session, Step};
 use super::table::Key;
+use super::why::Words;
 use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict, Will};
+use crate::mqtt::decode;
 use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS, Reason, Version};
-use crate::mqtt::{decode, encode};
 use crate::time::Now;
+use crate::topic;
 
 /// How long bytes that are still to be sent keep a closing connection open.
 const LINGER: Duration = Duration::from_secs(2);
+/// Connections that may take that long at a time. One more is closed at once, as is one that never said who it is:
+/// whoever comes only to be refused would else use up all sockets.
+const CLOSING_MAX: usize = 256;
 /// Longest client identifier, in bytes.
 const CLIENT_ID_MAX: usize = 256;
 
@@ -57,6 +62,7 @@ impl Broker {
         };
         match verdict {
             Verdict::Welcome(principal) => self.admit(conn.0, &packet, Rc::new(principal), now),
+            Verdict::Busy => self.refuse(conn.0, packet.version, Reason::SERVER_BUSY, now),
             Verdict::Refused => {
                 self.counters.wrong_passwords += 1;
                 let address = self.conns.get(conn.0).and_then(|connection| connection.peer.address);
@@ -177,6 +183,7 @@ impl Broker {
             packet_bytes_max: packet
                 .packet_bytes_max
                 .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+            wants_words: packet.request_problem_info,
             will: packet.will.as_ref().map(|will| Box::new(Will::of(will))),
             aliases_in: std::collections::BTreeMap::new(),
             aliases_out: std::collections::BTreeMap::new(),
@@ -203,9 +210,11 @@ impl Broker {
     }
 
     fn greet(&mut self, conn: Key, packet: &Connect<'_>, assigned: Option<&str>, present: bool, expiry: Duration) {
+        let client_id = assigned.unwrap_or(packet.client_id);
         let limits = &self.settings.limits;
         let keep_alive_s = self.keep_alive_s(packet);
         let expiry_s = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
+        let response_info = packet.request_response_info.then(|| self.response_info(conn, client_id)).flatten();
         let connack = ConnAck {
             session_present: present,
             reason: Reason::SUCCESS,
@@ -215,7 +224,7 @@ impl Broker {
             assigned_client_id: assigned,
             topic_alias_max: ALIASES_IN_MAX,
             server_keep_alive_s: (keep_alive_s != packet.keep_alive_s).then_some(keep_alive_s),
-            response_info: packet.request_response_info.then_some("reply/"),
+            response_info: response_info.as_deref(),
             ..ConnAck::default()
         };
         // 3.1 and 3.1.1: MQIsdp has no flag for a session that was there.
@@ -224,20 +233,39 @@ impl Broker {
         self.send(conn, &Packet::ConnAck(Box::new(connack)), packet.version);
     }
 
+    /// Topics that are this client's alone, as long as nobody takes its identifier, where it may hear answers there.
+    fn response_info(&self, conn: Key, client_id: &str) -> Option<String> {
+        let connection = self.conns.get(conn)?;
+        let principal = &self.sessions.get(connection.open()?.session)?.principal;
+        let own = match connection.peer.trust {
+            Trust::Local => format!("reply/{client_id}/"),
+            Trust::Password => format!("reply/{}/{client_id}/", principal.name),
+        };
+        let may_hear = topic::check_name(&own).is_ok() && principal.rights.subscribe.filter(&format!("{own}#"));
+        may_hear.then_some(own)
+    }
+
     /// A CONNACK that says no, and the end.
     pub(super) fn refuse(&mut self, conn: Key, version: Version, reason: Reason, now: Now) {
         self.counters.connections_refused += 1;
-        let connack = ConnAck { reason, ..ConnAck::default() };
-        self.send(conn, &Packet::ConnAck(Box::new(connack)), version);
+        let connack =
+            |reason_string| Packet::ConnAck(Box::new(ConnAck { reason, reason_string, ..ConnAck::default() }));
+        self.send_why(conn, version, reason, Words::Always, connack);
         self.close_silently(conn, now);
     }
 
     /// End a connection from our side, with a word to those whose protocol has one.
     pub(super) fn close(&mut self, conn: Key, reason: Reason, now: Now) {
+        self.close_with(conn, reason, None, now);
+    }
+
+    pub(super) fn close_with(&mut self, conn: Key, reason: Reason, server_reference: Option<&str>, now: Now) {
         let version = self.conns.get(conn).and_then(|connection| connection.open()).map(|open| open.version);
         if version == Some(Version::V5) {
-            let disconnect = Disconnect { reason, ..Disconnect::default() };
-            self.send(conn, &Packet::Disconnect(disconnect), Version::V5);
+            let disconnect = |reason_string| {
+                Packet::Disconnect(Disconnect { reason, reason_string, server_reference, ..Disconnect::default() })
+            };
+            self.send_why(conn, Version::V5, reason, Words::Always, disconnect);
         }
         self.close_silently(conn, now);
     }
@@ -248,8 +276,12 @@ impl Broker {
             return;
         }
         connection.input = Vec::new();
+        let was_new = matches!(connection.phase, Phase::New) && connection.control.is_empty();
         self.leave(conn, now);
-        self.actions.push_back(Action::Close { conn: ConnId(conn), linger: LINGER });
+        let closing = self.conns.len().saturating_sub(self.open_count + self.new_count);
+        let at_once = was_new || closing > CLOSING_MAX && !self.stopping;
+        let linger = if at_once { Duration::ZERO } else { LINGER };
+        self.actions.push_back(Action::Close { conn: ConnId(conn), linger });
     }
 
     /// The connection serves its session no longer. Its will, unless a DISCONNECT took it back, is on its way.
@@ -365,28 +397,6 @@ impl Broker {
             session.expiry = Duration::from_secs(u64::from(seconds)).min(limit);
         }
         self.close_silently(conn, now);
-    }
-
-    /// Append a packet to what the connection has to send.
-    pub(super) fn send(&mut self, conn: Key, packet: &Packet<'_>, version: Version) {
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        let room = connection.open().map_or(usize::MAX, |open| open.packet_bytes_max);
-        let before = connection.control.len();
-        // Only PUBLISH could be too long, and that takes another road.
-        if encode(packet, version, &mut connection.control).is_err() || connection.control.len() - before > room {
-            connection.control.truncate(before);
-            return;
-        }
-        self.counters.messages_sent += 1;
-        self.ask_transmit(conn);
-    }
-
-    pub(super) fn ask_transmit(&mut self, conn: Key) {
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        if !connection.transmit_asked {
-            connection.transmit_asked = true;
-            self.actions.push_back(Action::Transmit(ConnId(conn)));
-        }
     }
 }
 

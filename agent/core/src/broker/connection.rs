@@ -55,6 +55,8 @@ pub struct Open {
     /// Most QoS 1 and 2 messages that the client takes before it has acknowledged.
     pub receive_max: u16,
     pub packet_bytes_max: usize,
+    /// It takes reasons in words on every packet.
+    pub wants_words: bool,
     pub will: Option<Box<Will>>,
     pub aliases_in: BTreeMap<NonZeroU16, Box<str>>,
     pub aliases_out: BTreeMap<Box<str>, NonZeroU16>,

@@ -13,6 +13,8 @@ use crate::time::Now;
 
 /// Answers that a client may leave unread before it is no longer read itself.
 pub(super) const CONTROL_BYTES_MAX: usize = 256 << 10;
+/// What a client gets at most of what waits for it when the broker stops; beyond, nobody waits for it.
+const LAST_BYTES_MAX: usize = 256 << 10;
 /// An idle connection keeps no larger buffer than this.
 const CONTROL_BYTES_KEPT: usize = 512;
 
@@ -58,6 +60,21 @@ impl Broker {
             self.resume(conn);
         }
         self.settle(now);
+    }
+
+    /// Before the end: what waits for the client, as far as it may be sent now, goes before the last word.
+    pub(super) fn say_the_rest(&mut self, conn: Key, now: Now) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        if !matches!(connection.phase, Phase::Open(_)) {
+            return;
+        }
+        let Phase::Open(mut open) = std::mem::replace(&mut connection.phase, Phase::Closing) else { return };
+        let mut out = std::mem::take(&mut connection.control);
+        while out.len() < LAST_BYTES_MAX && matches!(self.send_next(&mut open, &mut out, now), Sent::Something) {}
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        connection.control = out;
+        connection.phase = Phase::Open(open);
+        self.ask_transmit(conn);
     }
 
     /// Whether room has come for those who wait for it, and whether there is more to send.

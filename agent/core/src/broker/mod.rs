@@ -29,6 +29,7 @@ mod retained;
 mod session;
 mod subscribe;
 mod table;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -120,6 +121,8 @@ pub enum Action {
 pub enum Verdict {
     Welcome(Principal),
     Refused,
+    /// Nobody had the time to find out.
+    Busy,
 }
 
 /// Everything that a realm is set up with; may be replaced while it runs.
@@ -133,6 +136,8 @@ pub struct Settings {
     pub devices: BTreeMap<Name, Rights>,
     /// Random, drawn once at start by the shell: ids that the broker assigns begin from it.
     pub id_seed: u64,
+    /// Who serves devices when this broker does not: a host, perhaps with a port.
+    pub elsewhere: Option<Box<str>>,
 }
 
 /// What a client wants said when it is gone.
@@ -190,6 +195,7 @@ pub struct Broker {
     /// How many messages that is.
     held_count: u64,
     sweep_armed: bool,
+    stopping: bool,
     /// Connections that may be read again, with input that waits.
     resumed: Vec<Key>,
     /// Kept between publishes, so that routing allocates nothing.
@@ -221,6 +227,7 @@ impl Broker {
             memory_bytes: 0,
             held_count: 0,
             sweep_armed: false,
+            stopping: false,
             resumed: Vec::new(),
             found: Vec::new(),
         }
@@ -270,6 +277,10 @@ impl Broker {
         let conn = self.conns.insert(Connection::new(peer, now));
         self.counters.connections_opened += 1;
         self.new_count += 1;
+        if self.stopping {
+            self.expect_connect(conn, now);
+            return ConnId(conn);
+        }
         self.newcomers.push_back(conn);
         self.arm(conn, Some((now.after(CONNECT_WAIT), Timer::Connect(conn))));
         while self.new_count > NEWCOMERS_MAX {
@@ -329,12 +340,25 @@ impl Broker {
         self.settle(now);
     }
 
-    /// Begin a graceful stop: tell version 5 clients, then ask for every connection to be closed.
+    /// Begin a graceful stop: give every client what waits for it, tell version 5 clients, then ask for every connection
+    /// to be closed. Who comes now is turned away.
     pub fn handle_stop(&mut self, now: Now) {
+        self.stopping = true;
         for conn in self.conns.keys() {
-            self.close(conn, Reason::SERVER_SHUTTING_DOWN, now);
+            self.say_the_rest(conn, now);
+            self.close_for_good(conn, now);
         }
         self.settle(now);
+    }
+
+    /// Devices are told who serves on, where somebody does; a program's broker is the one on its machine.
+    fn close_for_good(&mut self, conn: Key, now: Now) {
+        let Some(connection) = self.conns.get(conn) else { return };
+        let elsewhere = self.settings.elsewhere.clone().filter(|_| connection.peer.trust == Trust::Password);
+        match elsewhere {
+            Some(elsewhere) => self.close_with(conn, Reason::USE_ANOTHER_SERVER, Some(&elsewhere), now),
+            None => self.close(conn, Reason::SERVER_SHUTTING_DOWN, now),
+        }
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {

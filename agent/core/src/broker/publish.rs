@@ -8,6 +8,7 @@ use super::filter_tree::target;
 use super::message::{Message, Shared};
 use super::session::{Granted, Ids, Pace, Queued, Session};
 use super::table::{Key, Table};
+use super::why::Words;
 use super::{Broker, Flow, PATIENCE, Timer, Will};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
@@ -337,9 +338,10 @@ impl Broker {
             self.counters.messages_sent += 1;
             return self.ask_transmit(conn);
         }
-        let ack = Ack { id, reason, reason_string: None, user_props: crate::mqtt::packet::Props::default() };
-        let packet = if first == 0x40 { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-        self.send(conn, &packet, version);
+        self.send_why(conn, version, reason, Words::IfWanted, |reason_string| {
+            let ack = Ack { id, reason, reason_string, user_props: crate::mqtt::packet::Props::default() };
+            if first == 0x40 { Packet::PubAck(ack) } else { Packet::PubRec(ack) }
+        });
     }
 
     fn remember_received(&mut self, conn: Key, id: PacketId) {

@@ -4,7 +4,10 @@ use super::Broker;
 use super::filter_tree::target;
 use super::session::{Granted, RetainedWalk};
 use super::table::Key;
-use crate::mqtt::packet::{Packet, Props, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, Unsubscribe};
+use super::why::Words;
+use crate::mqtt::packet::{
+    Packet, PacketId, Props, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, Unsubscribe, Version,
+};
 use crate::time::Now;
 use crate::topic;
 
@@ -21,8 +24,7 @@ impl Broker {
             .map(|filter| self.subscribe_one(session, filter, packet.subscription_id, now))
             .collect();
         self.counters.refused_subscriptions += reasons.iter().filter(|reason| reason.is_error()).count() as u64;
-        let suback = SubAck { id: packet.id, reason_string: None, user_props: Props::default(), reasons };
-        self.send(conn, &Packet::SubAck(suback), version);
+        self.send_subacks(conn, version, packet.id, &reasons, Packet::SubAck);
         if let Some(session) = self.sessions.get_mut(session) {
             session.progress = now;
         }
@@ -61,9 +63,23 @@ impl Broker {
     pub(super) fn unsubscribe(&mut self, conn: Key, packet: &Unsubscribe<'_>) {
         let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
         let (session, version) = (open.session, open.version);
-        let reasons = packet.filters.iter().map(|filter| self.unsubscribe_one(session, filter)).collect();
-        let unsuback = SubAck { id: packet.id, reason_string: None, user_props: Props::default(), reasons };
-        self.send(conn, &Packet::UnsubAck(unsuback), version);
+        let reasons: Vec<Reason> = packet.filters.iter().map(|filter| self.unsubscribe_one(session, filter)).collect();
+        self.send_subacks(conn, version, packet.id, &reasons, Packet::UnsubAck);
+    }
+
+    /// The words are those of the first refusal.
+    fn send_subacks(
+        &mut self,
+        conn: Key,
+        version: Version,
+        id: PacketId,
+        reasons: &[Reason],
+        packet: fn(SubAck<'static>) -> Packet<'static>,
+    ) {
+        let first = reasons.iter().copied().find(|reason| reason.is_error()).unwrap_or(Reason::SUCCESS);
+        self.send_why(conn, version, first, Words::IfWanted, |reason_string| {
+            packet(SubAck { id, reason_string, user_props: Props::default(), reasons: reasons.to_vec() })
+        });
     }
 
     fn unsubscribe_one(&mut self, session: Key, filter: &str) -> Reason {

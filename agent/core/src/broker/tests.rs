@@ -6,3 +6,4 @@ mod hostile;
 mod limits;
 mod publish;
 mod subscribe;
+mod words;

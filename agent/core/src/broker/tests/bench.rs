@@ -57,6 +57,7 @@ pub struct Bench {
     pub asked: BTreeSet<ConnId>,
     pub paused: BTreeSet<ConnId>,
     pub closed: BTreeSet<ConnId>,
+    pub lingers: BTreeMap<ConnId, Duration>,
     pub proofs: Vec<(ConnId, String)>,
     versions: BTreeMap<ConnId, Version>,
 }
@@ -71,7 +72,14 @@ pub fn limits() -> Limits {
 
 pub fn settings() -> Settings {
     let local = Principal { name: name("here"), rights: Rights::default() };
-    Settings { limits: limits(), when_full: WhenFull::DropOldest, local, devices: BTreeMap::new(), id_seed: 7 }
+    Settings {
+        limits: limits(),
+        when_full: WhenFull::DropOldest,
+        local,
+        devices: BTreeMap::new(),
+        id_seed: 7,
+        elsewhere: None,
+    }
 }
 
 pub fn only(filters: &[&str]) -> Allow {
@@ -143,6 +151,7 @@ impl Bench {
             asked: BTreeSet::new(),
             paused: BTreeSet::new(),
             closed: BTreeSet::new(),
+            lingers: BTreeMap::new(),
             proofs: Vec::new(),
             versions: BTreeMap::new(),
         }
@@ -191,6 +200,10 @@ impl Bench {
         let connack = Heard::ConnAck { present: true, reason: Reason::SUCCESS };
         assert_eq!(self.read(conn, &bytes), [connack]);
         conn
+    }
+
+    pub fn speaks(&mut self, conn: ConnId, version: Version) {
+        self.versions.insert(conn, version);
     }
 
     pub fn client(&mut self, version: Version, client_id: &str) -> ConnId {
@@ -269,7 +282,10 @@ impl Bench {
                 }
                 Action::PauseReading(conn) => assert!(self.paused.insert(conn), "paused twice"),
                 Action::ResumeReading(conn) => assert!(self.paused.remove(&conn), "resumed without a pause"),
-                Action::Close { conn, .. } => assert!(self.closed.insert(conn), "closed twice"),
+                Action::Close { conn, linger } => {
+                    assert!(self.closed.insert(conn), "closed twice");
+                    self.lingers.insert(conn, linger);
+                }
                 Action::Authenticate { conn, user, .. } => self.proofs.push((conn, user.into())),
             }
         }
