@@ -7,6 +7,7 @@
 pub mod assign;
 pub mod broker;
 pub mod envelope;
+pub mod home;
 pub mod ids;
 pub mod mqtt;
 pub mod plan;
