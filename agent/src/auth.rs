@@ -159,6 +159,7 @@ mod tests {
             devices: BTreeMap::new(),
             id_seed: 1,
             elsewhere: None,
+            outward: false,
         };
         Broker::new(settings).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
     }

@@ -198,6 +198,8 @@ impl Realm {
                 Action::PauseReading(conn) => self.tell(conn, |wire| wire.paused.set(true)),
                 Action::ResumeReading(conn) => self.tell(conn, |wire| wire.paused.set(false)),
                 Action::Close { conn, linger } => self.tell(conn, |wire| wire.close.set(Some(linger))),
+                // Of the network, which a realm alone is not in.
+                Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {}
                 Action::Authenticate { conn, user, password } => {
                     if let Err(verdict) = self.0.prover.ask(conn, user, password) {
                         broker.handle_verdict(conn, verdict, self.now());

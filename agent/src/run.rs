@@ -315,6 +315,7 @@ fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {
         devices: wanted.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
         id_seed: draw_seed().context("failed to read /dev/urandom")?,
         elsewhere: None,
+        outward: false,
     })
 }
 

@@ -188,6 +188,7 @@ impl Broker {
             aliases_in: std::collections::BTreeMap::new(),
             aliases_out: std::collections::BTreeMap::new(),
             aliases_out_max: packet.topic_alias_max.min(ALIASES_OUT_MAX),
+            withheld: std::collections::VecDeque::new(),
         }));
         self.open_count += 1;
         self.open_count_max = self.open_count_max.max(self.open_count);
@@ -297,6 +298,7 @@ impl Broker {
             Phase::Closing => return,
         };
         self.open_count -= 1;
+        self.wait_for_outward_no_more(conn);
         let key = open.session;
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.conn = None;
@@ -311,9 +313,7 @@ impl Broker {
             self.timers.insert((at, Timer::Will(key)));
         }
         self.timers.insert((ends, Timer::SessionEnd(key)));
-        for publisher in waiting {
-            self.resume(publisher);
-        }
+        self.go_on(waiting);
         if ends <= now {
             self.end_session(key, now);
         } else {
@@ -365,21 +365,19 @@ impl Broker {
         for filter in session.subscriptions.keys() {
             if let Some(target) = super::filter_tree::target(filter) {
                 self.tree.remove(target, key);
+                self.unwanted(target.filter);
             }
         }
         let mut left = Vec::new();
         for flight in session.in_flight {
             match flight.step {
-                Step::Publish(queued) if queued.qos == QoS::ExactlyOnce => self.release(queued.message),
-                Step::Publish(queued) => left.push(queued),
-                Step::Release => {}
+                Step::Publish(queued) if queued.qos != QoS::ExactlyOnce => left.push(queued),
+                Step::Publish(_) | Step::Release => {}
             }
         }
         left.extend(session.queue);
         self.hand_on(&session.subscriptions, left, now);
-        for publisher in session.waiting {
-            self.resume(publisher);
-        }
+        self.go_on(session.waiting);
     }
 
     pub(super) fn disconnect(&mut self, conn: Key, packet: &Disconnect<'_>, now: Now) {
@@ -409,7 +407,7 @@ fn reason_to_refuse(packet: &Connect<'_>) -> Option<Reason> {
         return Some(Reason::CLIENT_ID_NOT_VALID);
     }
     let will = packet.will.as_ref()?;
-    will.topic.starts_with(super::figures::ROOT).then_some(Reason::NOT_AUTHORIZED)
+    (!super::outward::is_for_programs(will.topic)).then_some(Reason::NOT_AUTHORIZED)
 }
 
 impl Will {

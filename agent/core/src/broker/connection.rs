@@ -1,8 +1,9 @@
 //! What the broker knows of one connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
+use super::outward::Withheld;
 use super::table::Key;
 use super::{Peer, Timer, Will};
 use crate::mqtt::packet::Version;
@@ -61,6 +62,8 @@ pub struct Open {
     pub aliases_in: BTreeMap<NonZeroU16, Box<str>>,
     pub aliases_out: BTreeMap<Box<str>, NonZeroU16>,
     pub aliases_out_max: u16,
+    /// Answers to publishes that wait until an offer is settled, in the order of the publishes.
+    pub withheld: VecDeque<Withheld>,
 }
 
 impl Connection {

@@ -34,4 +34,10 @@ pub struct Counters {
     pub wrong_passwords: u64,
     /// Logins that were not looked at, because too many wrong passwords came from their address.
     pub logins_limited: u64,
+    /// Offers that were settled when the connection of their publisher had gone.
+    pub settled_unheard: u64,
+    /// Messages that came from other machines and were taken.
+    pub inward_received: u64,
+    /// Messages from other machines to topics that none of them may speak on, or that are none.
+    pub refused_inward: u64,
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use super::connection::{Open, Phase};
 use super::session::{InFlight, Pace, Queued, RetainedWalk, Session, Step};
 use super::table::Key;
-use super::{Broker, ConnId};
+use super::{Broker, ConnId, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
 use crate::mqtt::props::{Prop, SUBSCRIPTION_ID, put};
 use crate::mqtt::{encode_plain_ack, encode_publish, publish_len};
@@ -88,9 +88,8 @@ impl Broker {
         let has_more = more && session.has_something_to_send();
         if session.has_room(len_max, bytes_max) {
             session.pace = Pace::Moving;
-            for publisher in std::mem::take(&mut session.waiting) {
-                self.resume(publisher);
-            }
+            let waiting = std::mem::take(&mut session.waiting);
+            self.go_on(waiting);
         }
         if has_more {
             self.ask_transmit(conn);
@@ -146,29 +145,26 @@ impl Broker {
     }
 
     fn send_first(&mut self, open: &mut Open, queued: Queued, out: &mut Vec<u8>, now: Now) {
-        let Some(session) = self.sessions.get_mut(open.session) else { return self.release(queued.message) };
+        let Some(session) = self.sessions.get_mut(open.session) else { return };
         if queued.message.is_expired(now) {
             self.counters.dropped_expired += 1;
-            return self.release(queued.message);
+            return;
         }
-        if !session.principal.rights.subscribe.topic(&queued.message.topic) {
+        let topic = &queued.message.topic;
+        if !session.principal.rights.subscribe.topic(topic) && !outward::is_for_everyone(topic) {
             self.counters.dropped_rights += 1;
-            return self.release(queued.message);
+            return;
         }
         let id = (queued.qos != QoS::AtMostOnce).then(|| session.next_id());
         if !put_publish(open, &queued, id, false, out, now) {
             self.counters.dropped_too_large += 1;
-            return self.release(queued.message);
+            return;
         }
         self.counters.publishes_sent += 1;
         self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
         self.counters.messages_sent += 1;
-        match id {
-            Some(id) => {
-                let flight = InFlight { id, step: Step::Publish(queued), resend: false };
-                session.in_flight.push_back(flight);
-            }
-            None => self.release(queued.message),
+        if let Some(id) = id {
+            session.in_flight.push_back(InFlight { id, step: Step::Publish(queued), resend: false });
         }
     }
 
@@ -196,9 +192,7 @@ impl Broker {
     fn forget_flight(&mut self, session: Key, id: PacketId) -> bool {
         let Some(known) = self.sessions.get_mut(session) else { return false };
         let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return false };
-        if let Some(InFlight { step: Step::Publish(queued), .. }) = known.in_flight.remove(at) {
-            self.release(queued.message);
-        }
+        known.in_flight.remove(at);
         true
     }
 
@@ -240,11 +234,8 @@ impl Broker {
             self.forget_flight(key, ack.id);
             return;
         }
-        let before = std::mem::replace(&mut flight.step, Step::Release);
+        flight.step = Step::Release;
         flight.resend = false;
-        if let Step::Publish(queued) = before {
-            self.release(queued.message);
-        }
         self.send_release(conn, version, ack.id, Reason::SUCCESS);
     }
 
@@ -257,7 +248,10 @@ impl Broker {
     pub(super) fn released(&mut self, conn: Key, ack: &Ack<'_>) {
         let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
         let (key, version) = (open.session, open.version);
-        let known = self.sessions.get_mut(key).is_some_and(|session| session.received.remove(&ack.id));
+        let known = self.sessions.get_mut(key).is_some_and(|session| {
+            session.unsettled.retain(|_, id| *id != ack.id);
+            session.received.remove(&ack.id)
+        });
         let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
         let answer = Ack { id: ack.id, reason, reason_string: None, user_props: Props::default() };
         self.send(conn, &Packet::PubComp(answer), version);

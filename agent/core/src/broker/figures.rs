@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::message::Message;
+use super::message::Content;
 use super::retained::Retained;
 use super::{Broker, Counters, Timer};
 use crate::mqtt::packet::QoS;
@@ -124,9 +124,9 @@ impl Broker {
             ("clients/expired", counters.sessions_expired),
             ("messages/received", counters.messages_received),
             ("messages/sent", counters.messages_sent),
-            ("messages/stored", self.held_count),
-            ("store/messages/count", self.held_count),
-            ("store/messages/bytes", self.memory_bytes),
+            ("messages/stored", self.meter.count()),
+            ("store/messages/count", self.meter.count()),
+            ("store/messages/bytes", self.memory_bytes()),
             ("publish/messages/received", counters.publishes_received),
             ("publish/messages/sent", counters.publishes_sent),
             ("publish/messages/dropped", counters.dropped_full + counters.dropped_qos0),
@@ -161,7 +161,7 @@ impl Broker {
         if self.figures.retained.get(&topic).is_some_and(|known| *known.payload == *figure.as_bytes()) {
             return;
         }
-        let message = self.hold(Message {
+        let message = self.meter.share(Content {
             topic,
             payload: figure.as_bytes().into(),
             props: Box::default(),
@@ -170,9 +170,7 @@ impl Broker {
             expires: None,
         });
         // As many as are told above, and no more.
-        if let Ok(Some(before)) = self.figures.retained.set(message.clone(), u32::MAX, u64::MAX) {
-            self.release(before);
-        }
+        let _ = self.figures.retained.set(message.clone(), u32::MAX, u64::MAX);
         let mut found = Vec::new();
         self.matches(&message.topic, &mut found);
         self.route(message, &found, None, now);

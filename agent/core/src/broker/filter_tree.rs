@@ -158,6 +158,20 @@ impl<S: Copy> FilterTree<S> {
         removed
     }
 
+    /// Whether anybody subscribed to exactly this filter, alone or in a group.
+    #[must_use]
+    pub fn holds(&self, filter: &str) -> bool {
+        let (path, below) = split(filter);
+        let mut node = &self.root;
+        for level in path {
+            let next = if level == "+" { node.plus.as_deref() } else { node.children.get(level) };
+            let Some(next) = next else { return false };
+            node = next;
+        }
+        let (alone, groups) = if below { (&node.below, &node.shared_below) } else { (&node.here, &node.shared_here) };
+        !alone.is_empty() || !groups.is_empty()
+    }
+
     /// The member of a group whose turn it is.
     pub fn member(&mut self, of: Target<'_>, pick: &mut dyn FnMut(Key, S) -> bool) -> Option<(Key, S)> {
         let (path, below) = split(of.filter);

@@ -1,5 +1,7 @@
 //! A message on its way: one copy, however many wait for it.
 
+use std::cell::Cell;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::mqtt::packet::{Props, QoS};
@@ -8,8 +10,9 @@ use crate::time::Now;
 /// Counted with every message for its bookkeeping.
 const OVERHEAD: usize = 96;
 
-#[derive(Debug)]
-pub struct Message {
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
     pub topic: Box<str>,
     pub payload: Box<[u8]>,
     /// Encoded properties that travel on unchanged.
@@ -19,9 +22,56 @@ pub struct Message {
     pub expires: Option<Now>,
 }
 
+/// A message that is counted for as long as it is anywhere; made by `Meter::share`.
+#[derive(Debug)]
+pub struct Message {
+    content: Content,
+    meter: Meter,
+}
+
 pub type Shared = Rc<Message>;
 
-impl Message {
+/// How many messages exist, and their bytes. A clone is another handle on the same count.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Rc<Sum>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    count: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Meter {
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.count.get()
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.get()
+    }
+
+    /// Count `content`, and let it be shared. Whoever lets go of it last, in the broker or beyond it, ends the
+    /// counting.
+    #[must_use]
+    pub fn share(&self, content: Content) -> Rc<Message> {
+        let message = Message { content, meter: self.clone() };
+        self.0.count.set(self.count() + 1);
+        self.0.bytes.set(self.bytes() + message.size());
+        Rc::new(message)
+    }
+}
+
+impl Deref for Message {
+    type Target = Content;
+
+    fn deref(&self) -> &Content {
+        &self.content
+    }
+}
+
+impl Content {
     #[must_use]
     pub fn size(&self) -> u64 {
         (self.topic.len() + self.payload.len() + self.props.len() + OVERHEAD) as u64
@@ -44,3 +94,20 @@ impl Message {
         Props(&self.props)
     }
 }
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let Meter(sum) = &self.meter;
+        sum.count.set(sum.count.get() - 1);
+        sum.bytes.set(sum.bytes.get() - self.size());
+    }
+}
+
+/// Who counts it is no part of what a message is.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+}
+
+impl Eq for Message {}

@@ -22,7 +22,9 @@ mod deliver;
 mod failures;
 mod figures;
 mod filter_tree;
+mod inward;
 mod message;
+mod outward;
 mod publish;
 mod reading;
 mod retained;
@@ -47,11 +49,16 @@ use connection::{Connection, Phase};
 use failures::Failures;
 use figures::Figures;
 use filter_tree::FilterTree;
+use inward::InwardWaits;
+use outward::Outward;
 use retained::Retained;
 use session::{Granted, Pace, Session};
 use table::{Key, Table};
 
 pub use counters::Counters;
+pub use inward::{Inward, NoRoom, Retain};
+pub use message::{Content, Message, Meter};
+pub use outward::OfferId;
 
 /// How long a connection may take to CONNECT.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
@@ -114,6 +121,17 @@ pub enum Action {
         conn: ConnId,
         linger: Duration,
     },
+    /// For the other machines. With a token its publisher waits for an answer: end it with `handle_settled`.
+    Offer {
+        token: Option<OfferId>,
+        message: Rc<Message>,
+    },
+    /// What `handle_inward` refused may be tried again.
+    InwardRoom,
+    /// The first subscription to this filter has come.
+    Wanted(Box<str>),
+    /// The last subscription to this filter has gone.
+    Unwanted(Box<str>),
 }
 
 /// The answer to `Action::Authenticate`.
@@ -138,6 +156,8 @@ pub struct Settings {
     pub id_seed: u64,
     /// Who serves devices when this broker does not: a host, perhaps with a port.
     pub elsewhere: Option<Box<str>>,
+    /// Whether there is a network: what is published is offered to it, and acknowledged when that is settled.
+    pub outward: bool,
 }
 
 /// What a client wants said when it is gone.
@@ -185,15 +205,15 @@ pub struct Broker {
     counters: Counters,
     failures: Failures,
     figures: Figures,
+    outward: Outward,
+    inward_waits: InwardWaits,
     /// Connections before CONNECT, oldest first; some may have moved on.
     newcomers: VecDeque<Key>,
     new_count: usize,
     open_count: usize,
     open_count_max: usize,
     ids_assigned: u64,
-    memory_bytes: u64,
-    /// How many messages that is.
-    held_count: u64,
+    meter: Meter,
     sweep_armed: bool,
     stopping: bool,
     /// Connections that may be read again, with input that waits.
@@ -219,13 +239,14 @@ impl Broker {
             counters: Counters::default(),
             failures: Failures::default(),
             figures: Figures::default(),
+            outward: Outward::default(),
+            inward_waits: InwardWaits::default(),
             newcomers: VecDeque::new(),
             new_count: 0,
             open_count: 0,
             open_count_max: 0,
             ids_assigned: 0,
-            memory_bytes: 0,
-            held_count: 0,
+            meter: Meter::default(),
             sweep_armed: false,
             stopping: false,
             resumed: Vec::new(),
@@ -241,7 +262,7 @@ impl Broker {
     /// Bytes of all messages that anyone waits for or that are retained.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.meter.bytes()
     }
 
     #[must_use]
@@ -252,7 +273,10 @@ impl Broker {
     /// New limits and rights at once, on everything that is open, queued or retained. A device that the settings no
     /// longer name loses its connection and its session.
     pub fn handle_settings(&mut self, settings: Settings, now: Now) {
-        self.settings = settings;
+        let had_outward = std::mem::replace(&mut self.settings, settings).outward;
+        if had_outward && !self.settings.outward {
+            self.leave_outward();
+        }
         self.local = Rc::new(self.settings.local.clone());
         for key in self.sessions.keys() {
             let Some(session) = self.sessions.get_mut(key) else { continue };
@@ -399,9 +423,8 @@ impl Broker {
         }
         session.pace = Pace::Stalled;
         if self.settings.when_full != WhenFull::Block {
-            for publisher in std::mem::take(&mut session.waiting) {
-                self.resume(publisher);
-            }
+            let waiting = std::mem::take(&mut session.waiting);
+            self.go_on(waiting);
         }
     }
 
@@ -414,10 +437,7 @@ impl Broker {
     }
 
     fn sweep(&mut self, now: Now) {
-        for message in self.retained.sweep(now) {
-            self.counters.dropped_expired += 1;
-            self.release(message);
-        }
+        self.counters.dropped_expired += self.retained.sweep(now).len() as u64;
         self.sweep_armed = false;
         if self.retained.len() > 0 {
             self.arm_sweep(now);

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::filter_tree::target;
-use super::message::{Message, Shared};
-use super::session::{Granted, Ids, Pace, Queued, Session};
+use super::message::{Content, Shared};
+use super::session::{Granted, Ids, Pace, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
-use super::{Broker, Flow, PATIENCE, Timer, Will};
+use super::{Broker, Flow, PATIENCE, Timer, Will, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
 use crate::time::Now;
@@ -63,33 +63,41 @@ impl Broker {
         packet: &Publish<'_>,
         now: Now,
     ) -> Flow {
+        if packet.id.is_some() && self.owes_too_many(conn) {
+            self.leave_waiting(conn);
+            return Flow::Wait;
+        }
         let Some(known) = self.sessions.get(session) else { return Flow::Done };
         if let (QoS::ExactlyOnce, Some(id)) = (packet.qos, packet.id)
             && known.received.contains(&id)
         {
-            // Received before; only the answer was lost.
-            self.answer(conn, version, packet, Reason::SUCCESS);
+            // Received before; only the answer was lost, or is still to come.
+            if !self.awaits_settling(conn, session, id) {
+                self.answer(conn, version, packet, Reason::SUCCESS);
+            }
             return Flow::Done;
         }
         if known.received.len() >= usize::from(self.settings.limits.inflight_max) && packet.qos == QoS::ExactlyOnce {
             self.fault(conn, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
             return Flow::Done;
         }
-        let allowed = known.principal.rights.publish.topic(topic) && !topic.starts_with(super::figures::ROOT);
+        let allowed = known.principal.rights.publish.topic(topic) && outward::is_for_programs(topic);
         if !allowed {
             self.counters.refused_publishes += 1;
             self.answer(conn, version, packet, Reason::NOT_AUTHORIZED);
             return Flow::Done;
         }
-        self.counters.publishes_received += 1;
-        self.counters.publish_bytes_received += packet.payload.len() as u64;
         let mut found = std::mem::take(&mut self.found);
         self.matches(topic, &mut found);
         let flow = match self.room(&found, packet.qos, version) {
             Room::Enough => {
                 let message = self.message(topic, packet, now);
+                let offered = self.settings.outward.then(|| message.clone());
                 let reason = self.accept(message, &found, Some(session), now);
-                self.answer(conn, version, packet, reason);
+                match offered {
+                    Some(message) => self.offer(conn, session, packet, message),
+                    None => self.answer(conn, version, packet, reason),
+                }
                 Flow::Done
             }
             Room::Refuse => {
@@ -98,14 +106,21 @@ impl Broker {
                 Flow::Done
             }
             Room::WaitFor(full) => {
-                self.counters.publishes_received -= 1;
-                self.counters.publish_bytes_received -= packet.payload.len() as u64;
-                self.wait_for(conn, full, now);
+                self.wait_for(Waiter::Publisher(conn), full, now);
+                self.leave_waiting(conn);
+                Flow::Wait
+            }
+            Room::WaitForOutward => {
+                self.wait_for_outward(conn);
                 Flow::Wait
             }
         };
         found.clear();
         self.found = found;
+        if flow == Flow::Done {
+            self.counters.publishes_received += 1;
+            self.counters.publish_bytes_received += packet.payload.len() as u64;
+        }
         flow
     }
 
@@ -124,7 +139,6 @@ impl Broker {
         let (mut before, mut copies) = (None, 0);
         for queued in left {
             if !queued.shared || queued.qos == QoS::AtMostOnce {
-                self.release(queued.message);
                 continue;
             }
             let this = Rc::as_ptr(&queued.message);
@@ -138,7 +152,6 @@ impl Broker {
             let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
             let next = groups.nth(copies).and_then(|to| self.tree.member(to, &mut pick));
             let Some((who, granted)) = next else {
-                self.release(queued.message);
                 continue;
             };
             let (qos, retain, ids) = one(granted);
@@ -149,8 +162,22 @@ impl Broker {
 
     /// Whether a message of this QoS can be taken now, for everyone who has a right to all of them.
     fn room(&self, found: &[(Key, Granted)], qos: QoS, version: Version) -> Room {
+        if qos != QoS::AtMostOnce && self.outward_is_full() {
+            return if version == Version::V5 { Room::Refuse } else { Room::WaitForOutward };
+        }
+        match self.room_here(found, qos) {
+            RoomHere::Enough => Room::Enough,
+            RoomHere::Behind(who) => Room::WaitFor(who),
+            RoomHere::Blocked(_) if version == Version::V5 => Room::Refuse,
+            RoomHere::Blocked(who) => Room::WaitFor(who),
+            RoomHere::NoMemory => Room::Refuse,
+        }
+    }
+
+    /// The same of this machine alone, whoever asks.
+    pub(super) fn room_here(&self, found: &[(Key, Granted)], qos: QoS) -> RoomHere {
         if qos == QoS::AtMostOnce {
-            return Room::Enough;
+            return RoomHere::Enough;
         }
         let limits = &self.settings.limits;
         for (who, granted) in found {
@@ -160,68 +187,81 @@ impl Broker {
                 continue;
             }
             if session.conn.is_some() && session.pace == Pace::Moving {
-                return Room::WaitFor(*who);
+                return RoomHere::Behind(*who);
             }
             if self.settings.when_full == WhenFull::Block {
-                return if version == Version::V5 { Room::Refuse } else { Room::WaitFor(*who) };
+                return RoomHere::Blocked(*who);
             }
         }
-        if self.memory_bytes >= limits.memory_bytes_max {
-            return match self.settings.when_full {
-                WhenFull::DropOldest => Room::Enough,
-                WhenFull::DropNewest | WhenFull::Block => Room::Refuse,
-            };
+        if self.memory_bytes() >= limits.memory_bytes_max && self.settings.when_full != WhenFull::DropOldest {
+            return RoomHere::NoMemory;
         }
-        Room::Enough
+        RoomHere::Enough
     }
 
-    /// Read no more from `conn` until the session `full` has room.
-    fn wait_for(&mut self, conn: Key, full: Key, now: Now) {
-        if let Some(session) = self.sessions.get_mut(full) {
-            if !session.waiting.contains(&conn) {
-                session.waiting.push(conn);
-            }
-            if session.stall_at.is_none() {
-                let at = session.progress.after(PATIENCE).max(now);
-                session.stall_at = Some(at);
-                self.timers.insert((at, Timer::Stall(full)));
+    /// Have `who` told when the session `full` has room.
+    pub(super) fn wait_for(&mut self, who: Waiter, full: Key, now: Now) {
+        let Some(session) = self.sessions.get_mut(full) else { return };
+        if !session.waiting.contains(&who) {
+            session.waiting.push(who);
+        }
+        if session.stall_at.is_none() {
+            let at = session.progress.after(PATIENCE).max(now);
+            session.stall_at = Some(at);
+            self.timers.insert((at, Timer::Stall(full)));
+        }
+    }
+
+    /// A queue has room, or holds up nobody any more.
+    pub(super) fn go_on(&mut self, waiting: Vec<Waiter>) {
+        for who in waiting {
+            match who {
+                Waiter::Publisher(conn) => self.resume(conn),
+                Waiter::Inward => self.inward_may_go_on(),
             }
         }
-        self.leave_waiting(conn);
     }
 
     fn message(&mut self, topic: &str, packet: &Publish<'_>, now: Now) -> Shared {
         let mut block = Vec::new();
         put_others(&mut block, packet.props, OF_THIS_HOP);
-        let message = Message {
+        self.meter.share(Content {
             topic: topic.into(),
             payload: packet.payload.into(),
             props: block.into(),
             qos: packet.qos,
             retain: packet.retain,
             expires: packet.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
-        };
-        self.hold(message)
+        })
     }
 
     pub(super) fn publish_will(&mut self, session: Key, will: &Will, now: Now) {
-        let message = Message {
+        let message = self.meter.share(Content {
             topic: will.topic.clone(),
             payload: will.payload.clone(),
             props: will.props.clone(),
             qos: will.qos,
             retain: will.retain,
             expires: will.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
-        };
-        let message = self.hold(message);
+        });
         let mut found = Vec::new();
         self.matches(&will.topic, &mut found);
+        let offered = self.settings.outward.then(|| message.clone());
         self.accept(message, &found, Some(session), now);
+        if let Some(message) = offered {
+            self.offer_unanswered(message);
+        }
     }
 
     /// Retain and route a message that has been let in. The one place where a publish is accepted: a store that must
     /// have it first waits here.
-    fn accept(&mut self, message: Shared, found: &[(Key, Granted)], publisher: Option<Key>, now: Now) -> Reason {
+    pub(super) fn accept(
+        &mut self,
+        message: Shared,
+        found: &[(Key, Granted)],
+        publisher: Option<Key>,
+        now: Now,
+    ) -> Reason {
         if message.retain {
             self.retain(&message, now);
         }
@@ -258,15 +298,12 @@ impl Broker {
             };
             self.enqueue(*who, queued, now);
         }
-        self.release(message);
         if heard { Reason::SUCCESS } else { Reason::NO_MATCHING_SUBSCRIBERS }
     }
 
-    fn retain(&mut self, message: &Shared, now: Now) {
+    pub(super) fn retain(&mut self, message: &Shared, now: Now) {
         if message.payload.is_empty() {
-            if let Some(before) = self.retained.clear(&message.topic) {
-                self.release(before);
-            }
+            self.retained.clear(&message.topic);
             return;
         }
         if message.expires.is_some() {
@@ -274,8 +311,7 @@ impl Broker {
         }
         let limits = &self.settings.limits;
         match self.retained.set(message.clone(), limits.retained_len_max, limits.retained_bytes_max) {
-            Ok(Some(before)) => self.release(before),
-            Ok(None) => {}
+            Ok(_) => {}
             Err(super::retained::Full) => self.counters.refused_retained += 1,
         }
     }
@@ -284,28 +320,26 @@ impl Broker {
     pub(super) fn enqueue(&mut self, who: Key, queued: Queued, now: Now) {
         let limits = &self.settings.limits;
         let (len_max, bytes_max) = (limits.queue_len_max, limits.queue_bytes_max);
-        let over_memory = self.memory_bytes > limits.memory_bytes_max;
-        let Some(session) = self.sessions.get_mut(who) else { return self.release(queued.message) };
+        let over_memory = self.memory_bytes() > limits.memory_bytes_max;
+        let Some(session) = self.sessions.get_mut(who) else { return };
         let moving = session.conn.is_some() && session.pace == Pace::Moving;
         if session.conn.is_none() && queued.qos == QoS::AtMostOnce {
-            return self.release(queued.message);
+            return;
         }
         if session.is_full(len_max, bytes_max) || over_memory {
             if queued.qos == QoS::AtMostOnce {
                 self.counters.dropped_qos0 += 1;
-                return self.release(queued.message);
+                return;
             }
             if !moving {
                 self.counters.dropped_full += 1;
                 if self.settings.when_full != WhenFull::DropOldest {
-                    return self.release(queued.message);
+                    return;
                 }
-                if let Some(oldest) = session.pop() {
-                    self.release(oldest.message);
-                }
+                session.pop();
             }
         }
-        let Some(session) = self.sessions.get_mut(who) else { return self.release(queued.message) };
+        let Some(session) = self.sessions.get_mut(who) else { return };
         if session.queue.is_empty() {
             // An empty queue has nothing to be late with.
             session.progress = now;
@@ -319,15 +353,21 @@ impl Broker {
     /// PUBACK or PUBREC, where the QoS has one.
     fn answer(&mut self, conn: Key, version: Version, packet: &Publish<'_>, reason: Reason) {
         let Some(id) = packet.id else { return };
-        let first = match packet.qos {
+        if !self.is_behind_others(conn, id, packet.qos, reason) {
+            self.answer_now(conn, version, id, packet.qos, reason);
+        }
+    }
+
+    pub(super) fn answer_now(&mut self, conn: Key, version: Version, id: PacketId, qos: QoS, reason: Reason) {
+        let first = match qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => 0x40,
             QoS::ExactlyOnce => 0x50,
         };
-        if packet.qos == QoS::ExactlyOnce && !reason.is_error() {
+        if qos == QoS::ExactlyOnce && !reason.is_error() {
             self.remember_received(conn, id);
         }
-        if version != Version::V5 && reason.is_error() && packet.qos == QoS::ExactlyOnce {
+        if version != Version::V5 && reason.is_error() && qos == QoS::ExactlyOnce {
             // Older clients know no refusal: the exchange is played to its end, the message is dropped and counted.
             self.remember_received(conn, id);
         }
@@ -350,21 +390,6 @@ impl Broker {
             session.received.insert(id);
         }
     }
-
-    /// Count a message's memory once, for as long as anyone holds it.
-    pub(super) fn hold(&mut self, message: Message) -> Shared {
-        self.memory_bytes += message.size();
-        self.held_count += 1;
-        Rc::new(message)
-    }
-
-    /// Let go of one hold on a message.
-    pub(super) fn release(&mut self, message: Shared) {
-        if let Some(message) = Rc::into_inner(message) {
-            self.memory_bytes -= message.size();
-            self.held_count -= 1;
-        }
-    }
 }
 
 /// Whether a publish can be taken.
@@ -372,6 +397,17 @@ enum Room {
     Enough,
     Refuse,
     WaitFor(Key),
+    WaitForOutward,
+}
+
+/// Whether a message can be taken, by those who subscribed here.
+pub(super) enum RoomHere {
+    Enough,
+    /// Somebody has no room, but takes what it is sent.
+    Behind(Key),
+    /// Somebody has no room, stands still, and may lose nothing.
+    Blocked(Key),
+    NoMemory,
 }
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {

@@ -190,5 +190,6 @@ impl Broker {
                 self.actions.push_back(Action::ResumeReading(ConnId(conn)));
             }
         }
+        self.look_at_memory();
     }
 }

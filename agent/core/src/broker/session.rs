@@ -74,6 +74,15 @@ pub struct RetainedWalk {
     pub granted: Granted,
 }
 
+/// Who has something for a queue that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// A connection that is read no further.
+    Publisher(Key),
+    /// Whoever brings what comes from other machines.
+    Inward,
+}
+
 /// Whether the client takes what is sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -100,14 +109,16 @@ pub struct Session {
     last_id: u16,
     /// QoS 2 messages that were received and not yet released by the client.
     pub received: BTreeSet<PacketId>,
+    /// Those of them whose offer to the network is not settled, by its number.
+    pub unsettled: BTreeMap<u64, PacketId>,
     pub walks: VecDeque<RetainedWalk>,
     pub pace: Pace,
     /// When the client last took or acknowledged something.
     pub progress: Now,
     /// When a standing queue is looked at, while someone waits for it.
     pub stall_at: Option<Now>,
-    /// Publishers whose reading waits until this queue has room.
-    pub waiting: Vec<Key>,
+    /// Who waits until this queue has room.
+    pub waiting: Vec<Waiter>,
     /// The will that waits for its delay.
     pub will: Option<(Now, Box<Will>)>,
 }
@@ -127,6 +138,7 @@ impl Session {
             in_flight: VecDeque::new(),
             last_id: 0,
             received: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
             walks: VecDeque::new(),
             pace: Pace::Moving,
             progress: now,

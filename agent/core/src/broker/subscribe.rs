@@ -1,10 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::Broker;
 use super::filter_tree::target;
 use super::session::{Granted, RetainedWalk};
 use super::table::Key;
 use super::why::Words;
+use super::{Action, Broker, outward};
 use crate::mqtt::packet::{
     Packet, PacketId, Props, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, Unsubscribe, Version,
 };
@@ -34,8 +34,9 @@ impl Broker {
         let Some(to) = target(wanted.filter).filter(|to| topic::check_filter(to.filter).is_ok()) else {
             return Reason::TOPIC_FILTER_INVALID;
         };
+        let is_wanted_now = self.is_unwanted(to.filter);
         let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
-        if !known.principal.rights.subscribe.filter(to.filter) {
+        if !known.principal.rights.subscribe.filter(to.filter) && !outward::is_for_everyone(to.filter) {
             return Reason::NOT_AUTHORIZED;
         }
         let is_new = !known.subscriptions.contains_key(wanted.filter);
@@ -49,6 +50,9 @@ impl Broker {
         let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
         known.subscriptions.insert(wanted.filter.into(), granted);
         self.tree.insert(to, session, granted);
+        if is_wanted_now {
+            self.actions.push_back(Action::Wanted(to.filter.into()));
+        }
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => is_new,
@@ -92,6 +96,7 @@ impl Broker {
         }
         known.walks.retain(|walk| &*walk.filter != from.filter);
         self.tree.remove(from, session);
+        self.unwanted(from.filter);
         Reason::SUCCESS
     }
 }

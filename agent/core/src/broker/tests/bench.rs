@@ -59,6 +59,8 @@ pub struct Bench {
     pub closed: BTreeSet<ConnId>,
     pub lingers: BTreeMap<ConnId, Duration>,
     pub proofs: Vec<(ConnId, String)>,
+    /// What concerns the network.
+    pub seam: Vec<Action>,
     versions: BTreeMap<ConnId, Version>,
 }
 
@@ -79,6 +81,7 @@ pub fn settings() -> Settings {
         devices: BTreeMap::new(),
         id_seed: 7,
         elsewhere: None,
+        outward: false,
     }
 }
 
@@ -153,6 +156,7 @@ impl Bench {
             closed: BTreeSet::new(),
             lingers: BTreeMap::new(),
             proofs: Vec::new(),
+            seam: Vec::new(),
             versions: BTreeMap::new(),
         }
     }
@@ -287,6 +291,9 @@ impl Bench {
                     self.lingers.insert(conn, linger);
                 }
                 Action::Authenticate { conn, user, .. } => self.proofs.push((conn, user.into())),
+                Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {
+                    self.seam.push(action);
+                }
             }
         }
     }
