@@ -1,13 +1,16 @@
 """What another broker than Mosquitto may answer where Mosquitto's scripts compare every byte with its own answer.
 
 mosquitto.py copies this beside the scripts' `mosq_test` and calls `install`, so that helpers of scripts have it too.
-Every allowance is a right that MQTT 5 gives a server; all but the first leave a line in the file that
-HOBNAIL_ALLOWANCES names, and mosquitto.py prints it.
+Every allowance is a right that MQTT 5 gives a server. Limits of its own in a CONNACK and reason strings pass without a
+word; each other one leaves a line in the file that HOBNAIL_ALLOWANCES names, and mosquitto.py prints it.
 """
 
 import os
 
 CONNACK, PUBACK, PUBREC, PUBCOMP, DISCONNECT = 0x20, 0x40, 0x50, 0x70, 0xE0
+REASON_STRING = 0x1F
+# Where the properties of a version 5 answer begin, and whether an empty block of them is left out.
+PROPS_AT = {0x40: (5, True), 0x50: (5, True), 0x62: (5, True), 0x70: (5, True), 0xE0: (3, True), 0x90: (4, False), 0xB0: (4, False)}
 # A server's own limits: receive maximum, topic alias maximum, maximum packet size, session expiry.
 LIMITS = (0x21, 0x22, 0x27, 0x11)
 # Properties whose value has a fixed size; all others in a CONNACK begin with their length.
@@ -19,6 +22,18 @@ PACKET_ID_NOT_FOUND = b"\x92"
 def is_whole(packet):
     """One packet of less than 128 bytes and nothing behind it."""
     return len(packet) >= 2 and packet[1] < 128 and len(packet) == 2 + packet[1]
+
+
+def without_reason_string(packet):
+    at, may_be_left_out = PROPS_AT.get(packet[0], (0, False))
+    if not at or len(packet) < at + 4 or packet[at + 1] != REASON_STRING:
+        return packet
+    size, text = packet[at], int.from_bytes(packet[at + 2 : at + 4], "big")
+    if size != 3 + text or at + 1 + size > len(packet):
+        return packet
+    block = b"" if may_be_left_out else b"\0"
+    body = packet[2:at] + block + packet[at + 1 + size :]
+    return bytes([packet[0], len(body)]) + body
 
 
 def without_limits(connack):
@@ -36,6 +51,9 @@ def allowance(received, expected):
     """None where the answers differ in more than what is allowed; else what to say of it."""
     if not is_whole(received) or not is_whole(expected) or received[0] != expected[0]:
         return None
+    received = without_reason_string(received)
+    if received == expected:
+        return ""
     kind = expected[0]
     if kind == CONNACK and min(len(received), len(expected)) >= 5 and without_limits(received) == without_limits(expected):
         return ""
