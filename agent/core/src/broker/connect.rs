@@ -100,7 +100,7 @@ impl Broker {
         let expiry = self.expiry_of(packet);
         self.bind(conn, session, packet, principal, expiry, now);
         self.counters.connections_accepted += 1;
-        self.greet(conn, packet, assigned.as_deref(), present, expiry);
+        self.greet(conn, packet, assigned.as_deref(), present, expiry, now);
         if self.sessions.get(session).is_some_and(Session::has_something_to_send) {
             self.ask_transmit(conn);
         }
@@ -210,7 +210,15 @@ impl Broker {
         if told && (asked == 0 || asked > longest) { longest } else { asked }
     }
 
-    fn greet(&mut self, conn: Key, packet: &Connect<'_>, assigned: Option<&str>, present: bool, expiry: Duration) {
+    fn greet(
+        &mut self,
+        conn: Key,
+        packet: &Connect<'_>,
+        assigned: Option<&str>,
+        present: bool,
+        expiry: Duration,
+        now: Now,
+    ) {
         let client_id = assigned.unwrap_or(packet.client_id);
         let limits = &self.settings.limits;
         let keep_alive_s = self.keep_alive_s(packet);
@@ -231,7 +239,10 @@ impl Broker {
         // 3.1 and 3.1.1: MQIsdp has no flag for a session that was there.
         let connack =
             if packet.version == Version::V31 { ConnAck { session_present: false, ..connack } } else { connack };
-        self.send(conn, &Packet::ConnAck(Box::new(connack)), packet.version);
+        if !self.append(conn, &Packet::ConnAck(Box::new(connack)), packet.version) {
+            // A client that takes no packet of this size can be told nothing at all.
+            self.fault(conn, Reason::PACKET_TOO_LARGE, now);
+        }
     }
 
     /// Topics that are this client's alone, as long as nobody takes its identifier, where it may hear answers there.
@@ -403,7 +414,12 @@ fn reason_to_refuse(packet: &Connect<'_>) -> Option<Reason> {
     if packet.client_id.len() > CLIENT_ID_MAX {
         return Some(Reason::CLIENT_ID_NOT_VALID);
     }
-    if packet.client_id.is_empty() && !packet.clean_start && packet.version != Version::V5 {
+    let needs_id = match packet.version {
+        Version::V31 => true,
+        Version::V311 => !packet.clean_start,
+        Version::V5 => false,
+    };
+    if packet.client_id.is_empty() && needs_id {
         return Some(Reason::CLIENT_ID_NOT_VALID);
     }
     let will = packet.will.as_ref()?;

@@ -204,13 +204,17 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.progress = now;
         match packet {
-            Packet::PubAck(ack) | Packet::PubComp(ack) => {
-                let fits = |flight: &&InFlight| flight.id == ack.id && fits(&flight.step, packet);
-                if session.in_flight.iter().any(|flight| fits(&flight)) {
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
+                let flight = session.in_flight.iter().find(|flight| flight.id == ack.id);
+                if flight.is_some_and(|flight| !fits(&flight.step, packet)) {
+                    return self.fault(conn, Reason::PROTOCOL_ERROR, now);
+                }
+                if matches!(packet, Packet::PubRec(_)) {
+                    self.received_by_client(conn, key, version, ack);
+                } else {
                     self.forget_flight(key, ack.id);
                 }
             }
-            Packet::PubRec(ack) => self.received_by_client(conn, key, version, ack),
             Packet::Connect(_) | Packet::ConnAck(_) | Packet::Publish(_) | Packet::PubRel(_) => {}
             Packet::Subscribe(_) | Packet::SubAck(_) | Packet::Unsubscribe(_) | Packet::UnsubAck(_) => {}
             Packet::PingReq | Packet::PingResp | Packet::Disconnect(_) | Packet::Auth(_) => {}
@@ -221,19 +225,14 @@ impl Broker {
     }
 
     fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let flight = session.in_flight.iter_mut().find(|flight| flight.id == ack.id);
-        let is_qos2 = |step: &Step| match step {
-            Step::Publish(queued) => queued.qos == QoS::ExactlyOnce,
-            Step::Release => true,
-        };
-        let Some(flight) = flight.filter(|flight| is_qos2(&flight.step)) else {
-            return self.send_release(conn, version, ack.id, Reason::PACKET_ID_NOT_FOUND);
-        };
         if ack.reason.is_error() {
             self.forget_flight(key, ack.id);
             return;
         }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.id == ack.id) else {
+            return self.send_release(conn, version, ack.id, Reason::PACKET_ID_NOT_FOUND);
+        };
         flight.step = Step::Release;
         flight.resend = false;
         self.send_release(conn, version, ack.id, Reason::SUCCESS);
@@ -258,10 +257,12 @@ impl Broker {
     }
 }
 
+/// Whether this is the acknowledgement that is awaited. A PUBREC may come again, before PUBREL has.
 fn fits(step: &Step, packet: &Packet<'_>) -> bool {
     match step {
-        Step::Publish(queued) => queued.qos == QoS::AtLeastOnce && matches!(packet, Packet::PubAck(_)),
-        Step::Release => matches!(packet, Packet::PubComp(_)),
+        Step::Publish(queued) if queued.qos == QoS::AtLeastOnce => matches!(packet, Packet::PubAck(_)),
+        Step::Publish(_) => matches!(packet, Packet::PubRec(_)),
+        Step::Release => matches!(packet, Packet::PubRec(_) | Packet::PubComp(_)),
     }
 }
 

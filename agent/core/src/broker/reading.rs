@@ -7,7 +7,7 @@ use super::connection::{Connection, Phase};
 use super::table::Key;
 use super::{Action, Broker, ConnId, FIRST_BYTES_MAX, Flow, deliver};
 use crate::mqtt::packet::{Packet, Reason, Version};
-use crate::mqtt::{DecodeError, decode};
+use crate::mqtt::{DecodeError, decode, version_of_connect};
 use crate::time::Now;
 
 /// Bytes that a connection may have waiting behind a publish before it is read no more.
@@ -103,7 +103,7 @@ impl Broker {
                     used += length;
                 }
                 Err(error) => {
-                    self.broken(conn, version, &error, now);
+                    self.broken(conn, version.or_else(|| version_of_connect(rest)), &error, now);
                     return bytes.len();
                 }
             }
@@ -141,16 +141,19 @@ impl Broker {
         self.close(conn, reason, now);
     }
 
-    /// Bytes that are no packet.
+    /// Bytes that are no packet; before CONNECT is through, `version` is what it claims.
     fn broken(&mut self, conn: Key, version: Option<Version>, error: &DecodeError, now: Now) {
         self.counters.protocol_errors += 1;
+        if !self.is_new(conn) {
+            return self.close(conn, error.reason(), now);
+        }
         match (version, error) {
             // 3.1.1 asks for return code 1; a version 5 client reads 0x84 in the same place only if it knows version 5.
             (None, DecodeError::UnsupportedVersion) => {
                 self.refuse(conn, Version::V311, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
             }
-            (None, _) => self.close_silently(conn, now),
-            (Some(_), _) => self.close(conn, error.reason(), now),
+            (Some(Version::V5), _) => self.refuse(conn, Version::V5, error.reason(), now),
+            (None | Some(Version::V31 | Version::V311), _) => self.close_silently(conn, now),
         }
     }
 

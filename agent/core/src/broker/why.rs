@@ -19,8 +19,8 @@ pub fn why(reason: Reason) -> Option<&'static str> {
         Reason::BAD_AUTHENTICATION_METHOD => "this broker knows no authentication methods, only passwords",
         Reason::KEEP_ALIVE_TIMEOUT => "nothing came for one and a half times the keep alive",
         Reason::SESSION_TAKEN_OVER => "another connection came with the same client identifier",
-        Reason::TOPIC_FILTER_INVALID => "not a topic filter, or one with too many levels",
-        Reason::TOPIC_NAME_INVALID => "not a topic name",
+        Reason::TOPIC_FILTER_INVALID => "a topic filter with too many levels",
+        Reason::TOPIC_NAME_INVALID => "a topic with too many levels",
         Reason::RECEIVE_MAXIMUM_EXCEEDED => "more QoS 2 messages on their way than this broker's receive maximum",
         Reason::TOPIC_ALIAS_INVALID => "a topic alias of 0 or above this broker's topic alias maximum",
         Reason::PACKET_TOO_LARGE => "a packet above this broker's maximum packet size",
@@ -64,7 +64,7 @@ impl Broker {
     }
 
     /// False where the packet is larger than the client takes.
-    fn append(&mut self, conn: Key, packet: &Packet<'_>, version: Version) -> bool {
+    pub(super) fn append(&mut self, conn: Key, packet: &Packet<'_>, version: Version) -> bool {
         let Some(connection) = self.conns.get_mut(conn) else { return true };
         let room = connection.open().map_or(usize::MAX, |open| open.packet_bytes_max);
         let before = connection.control.len();

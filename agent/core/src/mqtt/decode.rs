@@ -29,7 +29,7 @@ pub fn decode(
     let Some(body) = bytes.get(1 + length_len..total) else { return Ok(None) };
     let packet = match version {
         Some(version) => body_of(first, body, version)?,
-        None if first == 0x10 => connect(body)?,
+        None if first >> 4 == 1 => connect(first & 0x0f, body)?,
         None => return Err(DecodeError::Protocol("the first packet is not a CONNECT")),
     };
     Ok(Some((packet, total)))
@@ -50,7 +50,7 @@ fn body_of(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, Decod
     }
     let mut reader = Reader::new(body);
     let packet = match kind {
-        1 => return connect(body),
+        1 => return connect(flags, body),
         2 => Packet::ConnAck(Box::new(connack(&mut reader, version)?)),
         3 => return publish(flags, body, version).map(Packet::Publish),
         4 => Packet::PubAck(ack(&mut reader, version, reasons::PUBLISHED)?),
@@ -87,20 +87,32 @@ fn packet_id(reader: &mut Reader<'_>) -> Result<PacketId, DecodeError> {
     std::num::NonZeroU16::new(id).map(PacketId).ok_or(DecodeError::Protocol("a packet identifier of 0"))
 }
 
-fn connect(body: &[u8]) -> Result<Packet<'_>, DecodeError> {
+fn protocol(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+    match (reader.text()?, reader.u8()?) {
+        ("MQIsdp", 3) => Ok(Version::V31),
+        ("MQTT", 4) => Ok(Version::V311),
+        ("MQTT", 5) => Ok(Version::V5),
+        ("MQIsdp" | "MQTT", _) => Err(DecodeError::UnsupportedVersion),
+        _ => Err(DecodeError::Malformed("not MQTT")),
+    }
+}
+
+/// The version that the CONNECT in these bytes names, however broken it is behind that.
+#[must_use]
+pub fn version_of_connect(bytes: &[u8]) -> Option<Version> {
+    let (_, rest) = bytes.split_first().filter(|(first, _)| **first >> 4 == 1)?;
+    let (_, length_len) = varint(rest).ok()??;
+    protocol(&mut Reader::new(rest.get(length_len..)?)).ok()
+}
+
+fn connect(first_flags: u8, body: &[u8]) -> Result<Packet<'_>, DecodeError> {
     let mut reader = Reader::new(body);
-    let protocol = reader.text()?;
-    let version = match (protocol, reader.u8()?) {
-        ("MQIsdp", 3) => Version::V31,
-        ("MQTT", 4) => Version::V311,
-        ("MQTT", 5) => Version::V5,
-        ("MQIsdp" | "MQTT", _) => return Err(DecodeError::UnsupportedVersion),
-        _ => return Err(DecodeError::Malformed("not MQTT")),
-    };
+    let version = protocol(&mut reader)?;
     let flags = reader.u8()?;
     let has = |bit: u8| flags & bit != 0;
-    if has(0x01) {
-        return Err(DecodeError::Malformed("a reserved CONNECT flag"));
+    // MQTT 3.1 does not use these bits, and does not say to look at them.
+    if (has(0x01) || first_flags != 0) && version != Version::V31 {
+        return Err(DecodeError::Malformed("reserved bits of a CONNECT"));
     }
     let will_qos = qos(flags >> 3 & 0x03)?;
     if !has(0x04) && (will_qos != QoS::AtMostOnce || has(0x20)) {

@@ -52,6 +52,59 @@ fn mqtt3_1_3_8_an_empty_id_without_clean_session_is_refused() {
 }
 
 #[test]
+fn mqtt31_3_1_an_id_has_at_least_one_character() {
+    let mut bench = Bench::new();
+    let conn = bench.greet(hello(V31, ""));
+    assert_eq!(bench.next(conn), Heard::ConnAck { present: false, reason: Reason::CLIENT_ID_NOT_VALID });
+}
+
+#[test]
+fn mqtt31_3_1_bits_that_are_not_used_are_not_looked_at() {
+    let mut bench = Bench::new();
+    for (first, flags) in [(0x10, 0x02), (0x14, 0x02), (0x10, 0x03)] {
+        let conn = bench.open(Trust::Local);
+        bench.bytes(conn, &[&[first, 15][..], b"\0\x06MQIsdp\x03", &[flags], b"\0\x0a\0\x01p"].concat());
+        assert_eq!(bench.next(conn), Heard::ConnAck { present: false, reason: Reason::SUCCESS });
+        let strict = bench.open(Trust::Local);
+        bench.bytes(strict, &[&[first, 13][..], b"\0\x04MQTT\x04", &[flags], b"\0\x0a\0\x01q"].concat());
+        assert_eq!(bench.closed.contains(&strict), first != 0x10 || flags != 0x02);
+    }
+}
+
+#[test]
+fn mqtt5_4_13_1_a_broken_connect_of_version_5_is_told_why() {
+    for (connect, reason) in [
+        (b"\x10\x0e\0\x04MQTT\x05\x03\0\x0a\0\0\x01p".as_slice(), 0x81),
+        (b"\x10\x11\0\x04MQTT\x05\x02\0\x0a\x03\x21\0\0\0\x01p", 0x82),
+        (b"\x10\xff\xff\x7f\0\x04MQTT\x05\x02\0\x0a", 0x95),
+    ] {
+        let mut bench = Bench::new();
+        let conn = bench.open(Trust::Local);
+        bench.bytes(conn, connect);
+        assert!(bench.asked.contains(&conn) && bench.closed.contains(&conn), "{reason:x}");
+        let mut bytes = Vec::new();
+        bench.broker.poll_transmit(conn, &mut bytes, 1 << 16, bench.now);
+        assert_eq!((bytes[0], bytes[2], bytes[3]), (0x20, 0, reason));
+    }
+    // Older clients read no reason from it.
+    let mut bench = Bench::new();
+    let conn = bench.open(Trust::Local);
+    bench.bytes(conn, b"\x10\x0d\0\x04MQTT\x04\x03\0\x0a\0\x01p");
+    assert!(bench.closed.contains(&conn));
+    bench.silent(conn);
+}
+
+#[test]
+fn mqtt5_3_1_2_11_4_a_client_that_cannot_take_even_a_connack_is_let_go() {
+    let mut bench = Bench::new();
+    let conn = bench.greet(Connect { packet_bytes_max: Some(2), ..hello(V5, "a") });
+    bench.silent(conn);
+    assert!(bench.closed.contains(&conn));
+    bench.drop_socket(conn);
+    assert_eq!(bench.broker.connection_count(), 0);
+}
+
+#[test]
 fn mqtt5_3_1_3_6_an_empty_id_is_assigned_one_and_told() {
     let mut bench = Bench::new();
     let mut first = String::new();

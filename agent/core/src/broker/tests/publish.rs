@@ -133,6 +133,38 @@ fn unsolicited_acknowledgements_harm_nobody() {
 }
 
 #[test]
+fn mqtt5_4_3_3_a_pubrec_that_refuses_is_followed_by_no_pubrel() {
+    let mut bench = Bench::new();
+    let conn = bench.client(V5, "a");
+    bench.bytes(conn, b"\x50\x03\0\x07\x80");
+    bench.silent(conn);
+}
+
+#[test]
+fn mqtt5_4_13_1_an_acknowledgement_of_another_qos_is_a_protocol_error() {
+    for version in [V311, V5] {
+        for (qos, wrong) in [(Q1, 0x50), (Q1, 0x70), (Q2, 0x40), (Q2, 0x70)] {
+            let mut bench = Bench::new();
+            let (conn, from) = (bench.client(version, "a"), bench.client(V5, "p"));
+            bench.subscribe(conn, "t", qos);
+            bench.publish(from, message("t", "x", qos, 1));
+            let id = bench.message(conn).id.to_be_bytes();
+            bench.bytes(conn, &[wrong, 2, id[0], id[1]]);
+            bench.ended(conn, Reason::PROTOCOL_ERROR);
+        }
+        let mut bench = Bench::new();
+        let (conn, from) = (bench.client(version, "a"), bench.client(V5, "p"));
+        bench.subscribe(conn, "t", Q2);
+        bench.publish(from, message("t", "x", Q2, 1));
+        let id = bench.message(conn).id;
+        bench.send(conn, &Packet::PubRec(ack(id)));
+        assert_eq!(bench.next(conn), Heard::PubRel(id, Reason::SUCCESS));
+        bench.send(conn, &Packet::PubAck(ack(id)));
+        bench.ended(conn, Reason::PROTOCOL_ERROR);
+    }
+}
+
+#[test]
 fn mqtt5_3_3_1_1_dup_is_set_on_redelivery_and_order_is_kept() {
     let mut bench = Bench::new();
     let from = bench.client(V311, "a");
