@@ -44,6 +44,25 @@ pub fn write_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     beside.put_in_place()
 }
 
+/// Write `bytes`, safe on the disk and for its owner alone, where no file is yet.
+pub fn write_new_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let failed = |error| WriteError { path: target.display().to_string(), error };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder(target));
+    written.map_err(|error| {
+        // Half a secret helps nobody; where it cannot be removed either, the first error says more.
+        let _ = fs::remove_file(target);
+        failed(error)
+    })
+}
+
+impl WriteError {
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+}
+
 impl Beside {
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -53,9 +72,14 @@ impl Beside {
     pub fn put_in_place(self) -> Result<(), WriteError> {
         let failed = |error| WriteError { path: self.target.display().to_string(), error };
         fs::rename(&self.trial, &self.target).map_err(failed)?;
-        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
+        sync_folder(&self.target).map_err(failed)
     }
+}
+
+/// Make the name of `target` as lasting as its bytes.
+fn sync_folder(target: &Path) -> io::Result<()> {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
 impl Drop for Beside {

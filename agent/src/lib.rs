@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod doors;
 pub mod journal;
+pub mod keys;
 pub mod manager;
 pub mod realm;
 pub mod run;

@@ -6,6 +6,7 @@ mod explain;
 mod fmt;
 mod graph;
 mod init;
+mod key;
 mod mqtt;
 mod out;
 mod passwd;
@@ -69,6 +70,7 @@ enum Command {
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
     Passwd(passwd::Args),
+    Key(key::Args),
 }
 
 /// Do what the command line says.
@@ -88,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Publish(args) => publish::run(&args),
         Command::Subscribe(args) => subscribe::run(&args),
         Command::Passwd(args) => passwd::run(&args),
+        Command::Key(args) => key::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hobnail: {error:#}");

@@ -18,6 +18,7 @@
 
 mod cipher;
 mod header;
+pub mod key_file;
 mod keys;
 mod open;
 mod seal;
