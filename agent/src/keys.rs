@@ -51,9 +51,9 @@ pub fn load_keyring(network: &Name, keys: &Keys, key_directory: &Path) -> Result
 pub fn load(path: &Path) -> Result<Key, KeyError> {
     let path = &located(path);
     let shown = || path.display().to_string();
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing(shown()),
-        _ => KeyError::Unreadable { path: shown(), error },
+    let unreadable = |error: io::Error| {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        if missing { KeyError::Missing(shown()) } else { KeyError::Unreadable { path: shown(), error } }
     };
     // Looked at before it is opened: opening a pipe would wait.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
