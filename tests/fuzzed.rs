@@ -26,11 +26,21 @@ fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_decodes_encodes_to_what_decodes_to_the_same(input in changed(checks::codec::seeds())) {
         checks::codec::check(&input);
+    }
+
+    #[test]
+    fn whatever_clients_do_stays_within_bounds_and_leaves_nothing(input in changed(checks::connection::seeds())) {
+        checks::connection::check(&input);
+    }
+
+    #[test]
+    fn whatever_others_do_an_innocent_pair_gets_through(input in changed(checks::connection::seeds())) {
+        checks::two_connections::check(&input);
     }
 }
 
@@ -38,5 +48,9 @@ proptest! {
 fn every_seed_passes() {
     for seed in checks::codec::seeds() {
         checks::codec::check(&seed);
+    }
+    for seed in checks::connection::seeds() {
+        checks::connection::check(&seed);
+        checks::two_connections::check(&seed);
     }
 }

@@ -5,6 +5,7 @@ fn main() -> std::io::Result<()> {
     let (Some(target), Some(folder)) = (target, folder) else { panic!("usage: seeds TARGET FOLDER") };
     let seeds = match target.as_str() {
         "codec" => hobnail_fuzz::codec::seeds(),
+        "connection" | "two_connections" => hobnail_fuzz::connection::seeds(),
         other => panic!("{other} has no seeds"),
     };
     for (number, seed) in seeds.iter().enumerate() {

@@ -26,6 +26,9 @@ impl Broker {
     pub(super) fn connect(&mut self, conn: Key, packet: &Connect<'_>, raw: &[u8], now: Now) {
         self.counters.connects_received += 1;
         let Some(connection) = self.conns.get_mut(conn) else { return };
+        if let Some(max) = packet.packet_bytes_max {
+            connection.answer_bytes_max = usize::try_from(max).unwrap_or(usize::MAX);
+        }
         if packet.auth_method.is_some() {
             return self.refuse(conn, packet.version, Reason::BAD_AUTHENTICATION_METHOD, now);
         }
@@ -99,8 +102,11 @@ impl Broker {
         };
         let expiry = self.expiry_of(packet);
         self.bind(conn, session, packet, principal, expiry, now);
-        self.counters.connections_accepted += 1;
         self.greet(conn, packet, assigned.as_deref(), present, expiry, now);
+        if self.conns.get(conn).is_some_and(|connection| connection.unanswerable) {
+            return self.ungreeted(conn, packet.version, now);
+        }
+        self.counters.connections_accepted += 1;
         if self.sessions.get(session).is_some_and(Session::has_something_to_send) {
             self.ask_transmit(conn);
         }
@@ -255,6 +261,14 @@ impl Broker {
         };
         let may_hear = topic::check_name(&own).is_ok() && principal.rights.subscribe.filter(&format!("{own}#"));
         may_hear.then_some(own)
+    }
+
+    /// The client takes no packet as long as the one that lets it in: it was never here.
+    fn ungreeted(&mut self, conn: Key, version: Version, now: Now) {
+        if let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut()) {
+            open.will = None;
+        }
+        self.refuse(conn, version, Reason::PACKET_TOO_LARGE, now);
     }
 
     /// A CONNACK that says no, and the end.

@@ -29,6 +29,10 @@ pub struct Connection {
     pub looked_at: usize,
     /// The shell was asked to read no more.
     pub pause_told: bool,
+    /// Longest answer that the client takes, as its CONNECT said, let in or not.
+    pub answer_bytes_max: usize,
+    /// An answer was longer than the client takes, and was not sent.
+    pub unanswerable: bool,
     pub last_seen: Now,
     /// Its one deadline, as the broker's timers have it.
     pub timer: Option<(Now, Timer)>,
@@ -78,6 +82,8 @@ impl Connection {
             paused: false,
             looked_at: 0,
             pause_told: false,
+            answer_bytes_max: usize::MAX,
+            unanswerable: false,
             last_seen: now,
             timer: None,
         }

@@ -128,6 +128,9 @@ impl Broker {
             | Packet::PingResp
             | Packet::Auth(_) => self.fault(conn, Reason::PROTOCOL_ERROR, now),
         }
+        if self.conns.get(conn).is_some_and(|connection| connection.unanswerable) {
+            self.close(conn, Reason::PACKET_TOO_LARGE, now);
+        }
         let over = |connection: &Connection| connection.control.len() >= deliver::CONTROL_BYTES_MAX;
         if self.conns.get(conn).is_some_and(over) {
             self.pause(conn);

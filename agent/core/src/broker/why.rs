@@ -52,21 +52,26 @@ impl Broker {
         let open = self.conns.get(conn).and_then(|connection| connection.open());
         let wanted = words == Words::Always || open.is_none_or(|open| open.wants_words);
         let why = why(reason).filter(|_| wanted && version == Version::V5);
-        if !self.append(conn, &packet(why), version) && why.is_some() {
-            self.append(conn, &packet(None), version);
+        if why.is_none() || !self.append(conn, &packet(why), version) {
+            self.send(conn, &packet(None), version);
         }
     }
 
     /// Append a packet to what the connection has to send.
     pub(super) fn send(&mut self, conn: Key, packet: &Packet<'_>, version: Version) {
-        // What a client cannot take even in its shortest form it is not sent: MQTT 5 3.1.2.11.4.
-        self.append(conn, packet, version);
+        // What a client cannot take even in its shortest form it is not sent (MQTT 5 3.1.2.11.4); nor can it go on
+        // without it.
+        if !self.append(conn, packet, version)
+            && let Some(connection) = self.conns.get_mut(conn)
+        {
+            connection.unanswerable = true;
+        }
     }
 
     /// False where the packet is larger than the client takes.
     pub(super) fn append(&mut self, conn: Key, packet: &Packet<'_>, version: Version) -> bool {
         let Some(connection) = self.conns.get_mut(conn) else { return true };
-        let room = connection.open().map_or(usize::MAX, |open| open.packet_bytes_max);
+        let room = connection.answer_bytes_max;
         let before = connection.control.len();
         // Only PUBLISH could be too long, and that takes another road.
         if encode(packet, version, &mut connection.control).is_err() || connection.control.len() - before > room {

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use super::bench::*;
 use crate::broker::{Principal, Trust, Verdict};
-use crate::mqtt::packet::{Connect, Disconnect, Packet, Reason};
+use crate::mqtt::packet::{Connect, Disconnect, Packet, Props, Reason, Subscribe, SubscribeFilter, SubscribeOptions};
 use crate::mqtt::props::{CONTENT_TYPE, Prop, PropsBuf};
 use crate::rights::Rights;
 
@@ -489,4 +489,28 @@ fn after_ten_wrong_passwords_an_address_is_refused_unseen_for_a_minute() {
     assert_eq!((bench.proofs.len(), bench.broker.counters().logins_limited), (10, 1));
     bench.seconds(60);
     assert_eq!(attempt(&mut bench), refused(Reason::BAD_USER_OR_PASSWORD));
+}
+
+#[test]
+fn mqtt5_3_1_2_11_4_a_client_that_takes_too_little_for_its_connack_is_told_or_dropped() {
+    let mut bench = Bench::new();
+    let conn = bench.greet(Connect { packet_bytes_max: Some(10), ..hello(V5, "a") });
+    assert_eq!(bench.next(conn), Heard::ConnAck { present: false, reason: Reason::PACKET_TOO_LARGE });
+    assert!(bench.closed.contains(&conn));
+    for auth_method in [None, Some("scram")] {
+        let conn = bench.greet(Connect { packet_bytes_max: Some(4), auth_method, ..hello(V5, "a") });
+        bench.silent(conn);
+        assert!(bench.closed.contains(&conn));
+    }
+}
+
+#[test]
+fn mqtt5_3_1_2_11_4_an_answer_longer_than_the_client_takes_ends_the_connection() {
+    let mut bench = Bench::new();
+    let conn = bench.connect(Connect { packet_bytes_max: Some(24), ..hello(V5, "a") });
+    let wanted = SubscribeFilter { filter: "a", options: SubscribeOptions::default() };
+    let packet =
+        Subscribe { id: pid(1), subscription_id: None, user_props: Props::default(), filters: vec![wanted; 30] };
+    bench.send(conn, &Packet::Subscribe(packet));
+    bench.ended(conn, Reason::PACKET_TOO_LARGE);
 }
