@@ -8,7 +8,7 @@ use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
 use super::session::{Pace, Session, Step};
 use super::table::Key;
 use super::why::Words;
-use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict, Will};
+use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict};
 use crate::mqtt::decode;
 use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS, Reason, Version};
 use crate::time::Now;
@@ -86,7 +86,7 @@ impl Broker {
         let assigned = packet.client_id.is_empty().then(|| self.assign_id());
         let name = assigned.as_deref().unwrap_or(packet.client_id);
         let client_id = self.scoped_id(conn, &principal, name);
-        if let Some(reason) = self.no_room_for(&client_id) {
+        if let Some(reason) = self.no_room_for(&client_id, packet) {
             return self.refuse(conn, packet.version, reason, now);
         }
         if let Some(before) = self.by_client.get(&client_id).copied() {
@@ -113,7 +113,10 @@ impl Broker {
     }
 
     /// Whoever takes over its own connection or comes back to its session needs no new place.
-    fn no_room_for(&self, client_id: &str) -> Option<Reason> {
+    fn no_room_for(&self, client_id: &str, packet: &Connect<'_>) -> Option<Reason> {
+        if packet.will.is_some() && self.memory_bytes() > self.settings.limits.memory_bytes_max {
+            return Some(Reason::QUOTA_EXCEEDED);
+        }
         let known = self.by_client.get(client_id).and_then(|session| self.sessions.get(*session));
         let connections_max = self.settings.limits.connections_max as usize;
         if self.open_count >= connections_max && known.is_none_or(|session| session.conn.is_none()) {
@@ -162,7 +165,7 @@ impl Broker {
         now: Now,
     ) {
         let keep_alive_s = self.keep_alive_s(packet);
-        let limits = &self.settings.limits;
+        let mut mourned = None;
         if let Some(known) = self.sessions.get_mut(session) {
             known.principal = principal;
             known.conn = Some(conn);
@@ -170,15 +173,18 @@ impl Broker {
             if let Some(ends) = known.ends.take() {
                 self.timers.remove(&(ends, Timer::SessionEnd(session)));
             }
-            if let Some((at, _)) = known.will.take() {
-                self.timers.remove(&(at, Timer::Will(session)));
-            }
+            mourned = known.will.take();
             known.pace = Pace::Moving;
             known.progress = now;
             for flight in &mut known.in_flight {
                 flight.resend = true;
             }
         }
+        if let Some((at, _)) = mourned {
+            self.timers.remove(&(at, Timer::Will(session)));
+        }
+        let will = packet.will.as_ref().map(|will| Box::new(self.will_of(will)));
+        let limits = &self.settings.limits;
         let silence_max_us = u64::from(keep_alive_s) * 1_500_000;
         let Some(connection) = self.conns.get_mut(conn) else { return };
         connection.phase = Phase::Open(Box::new(Open {
@@ -190,7 +196,8 @@ impl Broker {
                 .packet_bytes_max
                 .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
             wants_words: packet.request_problem_info,
-            will: packet.will.as_ref().map(|will| Box::new(Will::of(will))),
+            will,
+            alias_bytes: 0,
             aliases_in: std::collections::BTreeMap::new(),
             aliases_out: std::collections::BTreeMap::new(),
             aliases_out_max: packet.topic_alias_max.min(ALIASES_OUT_MAX),
@@ -304,6 +311,7 @@ impl Broker {
         connection.input = Vec::new();
         let was_new = matches!(connection.phase, Phase::New) && connection.control.is_empty();
         self.leave(conn, now);
+        self.count_input(conn);
         let closing = self.conns.len().saturating_sub(self.open_count + self.new_count);
         let at_once = was_new || closing > CLOSING_MAX && !self.stopping;
         let linger = if at_once { Duration::ZERO } else { LINGER };
@@ -353,9 +361,9 @@ impl Broker {
             return;
         }
         let Some((_, will)) = known.will.take() else { return };
-        let allowed = known.principal.rights.publish.topic(&will.topic);
+        let allowed = known.principal.rights.publish.topic(&will.message.topic);
         if allowed {
-            self.publish_will(session, &will, now);
+            self.publish_will(session, *will, now);
         } else {
             self.counters.refused_publishes += 1;
         }
@@ -388,6 +396,7 @@ impl Broker {
         }
         self.by_client.remove(&session.client_id);
         for filter in session.subscriptions.keys() {
+            self.filter_bytes -= filter.len();
             if let Some(target) = super::filter_tree::target(filter) {
                 self.tree.remove(target, key);
                 self.unwanted(target.filter);
@@ -438,21 +447,4 @@ fn reason_to_refuse(packet: &Connect<'_>) -> Option<Reason> {
     }
     let will = packet.will.as_ref()?;
     (!super::outward::is_for_programs(will.topic)).then_some(Reason::NOT_AUTHORIZED)
-}
-
-impl Will {
-    fn of(will: &crate::mqtt::packet::Will<'_>) -> Self {
-        let mut props = Vec::new();
-        let own = [crate::mqtt::props::WILL_DELAY, crate::mqtt::props::MESSAGE_EXPIRY];
-        crate::mqtt::put_others(&mut props, will.props, &own);
-        Self {
-            topic: will.topic.into(),
-            payload: will.payload.into(),
-            props: props.into(),
-            qos: will.qos,
-            retain: will.retain,
-            delay_s: will.delay_s,
-            expiry_s: will.expiry_s,
-        }
-    }
 }

@@ -22,6 +22,8 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Encoded answers that wait to be sent.
     pub control: Vec<u8>,
+    /// Bytes of `input` as the broker's sum has them.
+    pub input_counted: usize,
     /// `Action::Transmit` is out and has not been followed up.
     pub transmit_asked: bool,
     pub paused: bool,
@@ -63,6 +65,7 @@ pub struct Open {
     /// It takes reasons in words on every packet.
     pub wants_words: bool,
     pub will: Option<Box<Will>>,
+    pub alias_bytes: usize,
     pub aliases_in: BTreeMap<NonZeroU16, Box<str>>,
     pub aliases_out: BTreeMap<Box<str>, NonZeroU16>,
     pub aliases_out_max: u16,
@@ -78,6 +81,7 @@ impl Connection {
             phase: Phase::New,
             input: Vec::new(),
             control: Vec::new(),
+            input_counted: 0,
             transmit_asked: false,
             paused: false,
             looked_at: 0,

@@ -3,18 +3,21 @@
 use std::num::NonZeroU16;
 
 use super::connection::{Open, Phase};
+use super::message::Place;
 use super::session::{InFlight, Pace, Queued, RetainedWalk, Session, Step};
 use super::table::Key;
-use super::{Broker, ConnId, outward};
+use super::{Broker, ConnId, Principal, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
 use crate::mqtt::props::{Prop, SUBSCRIPTION_ID, put};
 use crate::mqtt::{encode_plain_ack, encode_publish, publish_len};
 use crate::time::Now;
 
 /// Answers that a client may leave unread before it is no longer read itself.
-pub(super) const CONTROL_BYTES_MAX: usize = 256 << 10;
+pub(super) const CONTROL_BYTES_MAX: usize = 64 << 10;
 /// What a client gets at most of what waits for it when the broker stops; beyond, nobody waits for it.
 const LAST_BYTES_MAX: usize = 256 << 10;
+/// Longer topics get no alias, for it would have to be remembered what it stands for.
+const ALIASED_TOPIC_BYTES_MAX: usize = 512;
 /// An idle connection keeps no larger buffer than this.
 const CONTROL_BYTES_KEPT: usize = 512;
 
@@ -78,19 +81,13 @@ impl Broker {
     }
 
     /// Whether room has come for those who wait for it, and whether there is more to send.
-    fn after_sending(&mut self, conn: Key, session: Key, moved: bool, more: bool, now: Now) {
-        let limits = &self.settings.limits;
-        let (len_max, bytes_max) = (limits.queue_len_max, limits.queue_bytes_max);
-        let Some(session) = self.sessions.get_mut(session) else { return };
+    fn after_sending(&mut self, conn: Key, key: Key, moved: bool, more: bool, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
         if moved {
             session.progress = now;
         }
         let has_more = more && session.has_something_to_send();
-        if session.has_room(len_max, bytes_max) {
-            session.pace = Pace::Moving;
-            let waiting = std::mem::take(&mut session.waiting);
-            self.go_on(waiting);
-        }
+        self.let_wait_no_longer(key);
         if has_more {
             self.ask_transmit(conn);
         }
@@ -103,13 +100,15 @@ impl Broker {
             let id = flight.id;
             return self.send_again(open, id, out, now);
         }
-        let held_back = session.in_flight.len() >= usize::from(open.receive_max);
-        if let Some(walk) = session.walks.pop_front() {
-            if held_back && walk.granted.options.qos != QoS::AtMostOnce {
-                session.walks.push_front(walk);
+        let bytes_max = self.settings.limits.queue_bytes_max;
+        let held_back =
+            session.in_flight.len() >= usize::from(open.receive_max) || session.flight_bytes >= bytes_max.max(1);
+        if let Some(walk) = session.walks.first_entry() {
+            if held_back && walk.get().granted.options.qos != QoS::AtMostOnce {
                 return Sent::Nothing;
             }
-            return self.walk_on(open, walk, out, now);
+            let (filter, walk) = walk.remove_entry();
+            return self.walk_on(open, filter, walk, out, now);
         }
         let next_is_held = session.queue.front().is_some_and(|queued| queued.qos != QoS::AtMostOnce) && held_back;
         if next_is_held {
@@ -121,18 +120,25 @@ impl Broker {
     }
 
     /// One step through the retained messages of a new subscription.
-    fn walk_on(&mut self, open: &mut Open, mut walk: RetainedWalk, out: &mut Vec<u8>, now: Now) -> Sent {
-        let own = walk.filter.starts_with(super::figures::ROOT);
+    fn walk_on(
+        &mut self,
+        open: &mut Open,
+        filter: Box<str>,
+        mut walk: RetainedWalk,
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Sent {
+        let own = filter.starts_with(super::figures::ROOT);
         let retained = if own { &self.figures.retained } else { &self.retained };
-        let portion = retained.next(&walk.filter, walk.after.as_deref(), now);
+        let portion = retained.next(&filter, walk.after.as_deref(), now);
         walk.after = portion.after.or(walk.after);
         let granted = walk.granted;
         if !portion.ended
             && let Some(session) = self.sessions.get_mut(open.session)
         {
-            session.walks.push_front(walk);
+            session.walks.insert(filter, walk);
         }
-        if let Some(message) = portion.found {
+        if let Some(message) = portion.found.map(Place::new) {
             let mut ids = super::session::Ids::default();
             if let Some(id) = granted.id {
                 ids.add(id);
@@ -151,7 +157,7 @@ impl Broker {
             return;
         }
         let topic = &queued.message.topic;
-        if !session.principal.rights.subscribe.topic(topic) && !outward::is_for_everyone(topic) {
+        if !may_hear(&session.principal, topic) {
             self.counters.dropped_rights += 1;
             return;
         }
@@ -164,6 +170,7 @@ impl Broker {
         self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
         self.counters.messages_sent += 1;
         if let Some(id) = id {
+            session.flight_bytes += queued.message.size();
             session.in_flight.push_back(InFlight { id, step: Step::Publish(queued), resend: false });
         }
     }
@@ -175,6 +182,11 @@ impl Broker {
         match flight.map(|flight| &flight.step) {
             None => {}
             Some(Step::Release) => encode_plain_ack(0x62, id, out),
+            Some(Step::Publish(queued)) if !may_hear(&session.principal, &queued.message.topic) => {
+                self.counters.dropped_rights += 1;
+                self.forget_flight(open.session, id);
+                return Sent::Something;
+            }
             Some(Step::Publish(queued)) if put_publish(open, queued, Some(id), true, out, now) => {
                 self.counters.publishes_sent += 1;
                 self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
@@ -192,7 +204,9 @@ impl Broker {
     fn forget_flight(&mut self, session: Key, id: PacketId) -> bool {
         let Some(known) = self.sessions.get_mut(session) else { return false };
         let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return false };
-        known.in_flight.remove(at);
+        if let Some(InFlight { step: Step::Publish(queued), .. }) = known.in_flight.remove(at) {
+            known.flight_bytes -= queued.message.size();
+        }
         true
     }
 
@@ -222,6 +236,18 @@ impl Broker {
         if self.sessions.get(key).is_some_and(Session::has_something_to_send) {
             self.ask_transmit(conn);
         }
+        self.let_wait_no_longer(key);
+    }
+
+    /// Whether room has come for those who wait for it.
+    fn let_wait_no_longer(&mut self, key: Key) {
+        let limits = &self.settings.limits;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.has_room(limits.queue_len_max, limits.queue_bytes_max) {
+            session.pace = Pace::Moving;
+            let waiting = std::mem::take(&mut session.waiting);
+            self.go_on(waiting);
+        }
     }
 
     fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>) {
@@ -233,8 +259,11 @@ impl Broker {
         let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.id == ack.id) else {
             return self.send_release(conn, version, ack.id, Reason::PACKET_ID_NOT_FOUND);
         };
-        flight.step = Step::Release;
+        let before = std::mem::replace(&mut flight.step, Step::Release);
         flight.resend = false;
+        if let Step::Publish(queued) = before {
+            session.flight_bytes -= queued.message.size();
+        }
         self.send_release(conn, version, ack.id, Reason::SUCCESS);
     }
 
@@ -255,6 +284,11 @@ impl Broker {
         let answer = Ack { id: ack.id, reason, reason_string: None, user_props: Props::default() };
         self.send(conn, &Packet::PubComp(answer), version);
     }
+}
+
+/// By the rights as they are now.
+fn may_hear(who: &Principal, topic: &str) -> bool {
+    who.rights.subscribe.topic(topic) || outward::is_for_everyone(topic)
 }
 
 /// Whether this is the acknowledgement that is awaited. A PUBREC may come again, before PUBREL has.
@@ -309,7 +343,7 @@ fn alias<'t>(open: &mut Open, topic: &'t str) -> (&'t str, Option<NonZeroU16>) {
     if let Some(known) = open.aliases_out.get(topic) {
         return ("", Some(*known));
     }
-    if open.aliases_out.len() >= usize::from(open.aliases_out_max) {
+    if open.aliases_out.len() >= usize::from(open.aliases_out_max) || topic.len() > ALIASED_TOPIC_BYTES_MAX {
         return (topic, None);
     }
     let next = u16::try_from(open.aliases_out.len() + 1).ok().and_then(NonZeroU16::new);

@@ -9,6 +9,8 @@ use crate::time::Now;
 
 /// Counted with every message for its bookkeeping.
 const OVERHEAD: usize = 96;
+/// Counted for every place where a message waits, once for each.
+const PLACE_BYTES: u64 = 64;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,40 @@ impl Meter {
         self.0.count.set(self.count() + 1);
         self.0.bytes.set(self.bytes() + message.size());
         Rc::new(message)
+    }
+}
+
+/// A message where it waits. That takes memory too, and a message may wait in many places.
+#[derive(Debug)]
+pub struct Place(Shared);
+
+impl Place {
+    #[must_use]
+    pub fn new(message: Shared) -> Self {
+        let bytes = &message.meter.0.bytes;
+        bytes.set(bytes.get() + PLACE_BYTES);
+        Self(message)
+    }
+}
+
+impl Clone for Place {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let bytes = &self.0.meter.0.bytes;
+        bytes.set(bytes.get() - PLACE_BYTES);
+    }
+}
+
+impl Deref for Place {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }
 

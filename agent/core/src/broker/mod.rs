@@ -40,7 +40,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ids::Name;
-use crate::mqtt::packet::{QoS, Reason};
+use crate::mqtt::packet::Reason;
 use crate::rights::Rights;
 use crate::time::Now;
 use crate::topology::model::{Limits, WhenFull};
@@ -160,14 +160,10 @@ pub struct Settings {
     pub outward: bool,
 }
 
-/// What a client wants said when it is gone.
+/// What a client wants said when it is gone. Its message counts from the day it is made.
 #[derive(Clone, Debug)]
 struct Will {
-    topic: Box<str>,
-    payload: Box<[u8]>,
-    props: Box<[u8]>,
-    qos: QoS,
-    retain: bool,
+    message: message::Shared,
     delay_s: u32,
     expiry_s: Option<u32>,
 }
@@ -214,6 +210,10 @@ pub struct Broker {
     open_count_max: usize,
     ids_assigned: u64,
     meter: Meter,
+    /// Of all subscriptions.
+    filter_bytes: usize,
+    /// Of all packets that are not yet whole.
+    input_bytes: usize,
     sweep_armed: bool,
     stopping: bool,
     /// Connections that may be read again, with input that waits.
@@ -247,6 +247,8 @@ impl Broker {
             open_count_max: 0,
             ids_assigned: 0,
             meter: Meter::default(),
+            filter_bytes: 0,
+            input_bytes: 0,
             sweep_armed: false,
             stopping: false,
             resumed: Vec::new(),
@@ -340,7 +342,9 @@ impl Broker {
     /// The socket is gone: closed by the other side, reset, or closed by us after `Action::Close`.
     pub fn handle_close(&mut self, conn: ConnId, now: Now) {
         self.leave(conn.0, now);
-        self.conns.remove(conn.0);
+        if let Some(gone) = self.conns.remove(conn.0) {
+            self.input_bytes -= gone.input_counted;
+        }
         self.settle(now);
     }
 

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::filter_tree::target;
-use super::message::{Content, Shared};
-use super::session::{Granted, Ids, Pace, Queued, Session, Waiter};
+use super::message::{Content, Place, Shared};
+use super::session::{Granted, Ids, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
 use super::{Broker, Flow, PATIENCE, Timer, Will, outward};
@@ -18,6 +18,9 @@ use crate::topology::model::{Limits, WhenFull};
 
 /// Properties of a PUBLISH that concern only the hop it came by.
 const OF_THIS_HOP: &[u8] = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS, props::SUBSCRIPTION_ID];
+
+/// All topics that one connection has given an alias.
+const ALIAS_BYTES_MAX: usize = 64 << 10;
 
 impl Broker {
     pub(super) fn publish(&mut self, conn: Key, packet: &Publish<'_>, now: Now) -> Flow {
@@ -43,7 +46,12 @@ impl Broker {
                 }
             },
             (Some(alias), topic) => {
-                open.aliases_in.insert(alias, topic.into());
+                let before = open.aliases_in.insert(alias, topic.into()).map_or(0, |before| before.len());
+                open.alias_bytes = open.alias_bytes + topic.len() - before;
+                if open.alias_bytes > ALIAS_BYTES_MAX {
+                    self.fault(conn, Reason::QUOTA_EXCEEDED, now);
+                    return Flow::Done;
+                }
                 topic
             }
         };
@@ -186,17 +194,28 @@ impl Broker {
             {
                 continue;
             }
-            if session.conn.is_some() && session.pace == Pace::Moving {
+            if session.is_moving() {
                 return RoomHere::Behind(*who);
             }
             if self.settings.when_full == WhenFull::Block {
                 return RoomHere::Blocked(*who);
             }
         }
-        if self.memory_bytes() >= limits.memory_bytes_max && self.settings.when_full != WhenFull::DropOldest {
-            return RoomHere::NoMemory;
+        if self.memory_bytes() < limits.memory_bytes_max {
+            return RoomHere::Enough;
         }
-        RoomHere::Enough
+        // Who reads makes room; until then its publishers wait. Who does not read has less than all of the memory.
+        let reads = |(who, _): &&(Key, Granted)| {
+            let session = self.sessions.get(*who);
+            session.is_some_and(|session| session.is_moving() && session.holds_something())
+        };
+        if let Some((who, _)) = found.iter().find(reads) {
+            return RoomHere::Behind(*who);
+        }
+        match self.settings.when_full {
+            WhenFull::DropOldest => RoomHere::Enough,
+            WhenFull::DropNewest | WhenFull::Block => RoomHere::NoMemory,
+        }
     }
 
     /// Have `who` told when the session `full` has room.
@@ -235,17 +254,31 @@ impl Broker {
         })
     }
 
-    pub(super) fn publish_will(&mut self, session: Key, will: &Will, now: Now) {
+    pub(super) fn will_of(&mut self, will: &crate::mqtt::packet::Will<'_>) -> Will {
+        let mut block = Vec::new();
+        put_others(&mut block, will.props, &[props::WILL_DELAY, props::MESSAGE_EXPIRY]);
         let message = self.meter.share(Content {
-            topic: will.topic.clone(),
-            payload: will.payload.clone(),
-            props: will.props.clone(),
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            props: block.into(),
             qos: will.qos,
             retain: will.retain,
-            expires: will.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
+            expires: None,
         });
+        Will { message, delay_s: will.delay_s, expiry_s: will.expiry_s }
+    }
+
+    pub(super) fn publish_will(&mut self, session: Key, will: Will, now: Now) {
+        let Will { message, expiry_s, .. } = will;
+        let message = match expiry_s {
+            None => message,
+            Some(seconds) => {
+                let expires = Some(now.after(Duration::from_secs(u64::from(seconds))));
+                self.meter.share(Content { expires, ..Content::clone(&message) })
+            }
+        };
         let mut found = Vec::new();
-        self.matches(&will.topic, &mut found);
+        self.matches(&message.topic, &mut found);
         let offered = self.settings.outward.then(|| message.clone());
         self.accept(message, &found, Some(session), now);
         if let Some(message) = offered {
@@ -294,7 +327,7 @@ impl Broker {
                 retain: message.retain && retain,
                 shared: granted.shared,
                 ids,
-                message: message.clone(),
+                message: Place::new(message.clone()),
             };
             self.enqueue(*who, queued, now);
         }
@@ -319,24 +352,26 @@ impl Broker {
     /// Put a message where the session will find it, or drop what its limits say.
     pub(super) fn enqueue(&mut self, who: Key, queued: Queued, now: Now) {
         let limits = &self.settings.limits;
-        let (len_max, bytes_max) = (limits.queue_len_max, limits.queue_bytes_max);
-        let over_memory = self.memory_bytes() > limits.memory_bytes_max;
         let Some(session) = self.sessions.get_mut(who) else { return };
-        let moving = session.conn.is_some() && session.pace == Pace::Moving;
+        let moving = session.is_moving();
         if session.conn.is_none() && queued.qos == QoS::AtMostOnce {
             return;
         }
-        if session.is_full(len_max, bytes_max) || over_memory {
+        let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+        let memory_bytes_max = if moving { limits.memory_bytes_max } else { stored_bytes_max(limits) };
+        if full || self.memory_bytes() > memory_bytes_max {
             if queued.qos == QoS::AtMostOnce {
                 self.counters.dropped_qos0 += 1;
                 return;
             }
-            if !moving {
+            if !moving && self.settings.when_full != WhenFull::DropOldest {
                 self.counters.dropped_full += 1;
-                if self.settings.when_full != WhenFull::DropOldest {
-                    return;
-                }
-                session.pop();
+                return;
+            }
+            if !moving && full {
+                self.drop_oldest(who);
+            } else if !moving {
+                self.drop_from_the_largest();
             }
         }
         let Some(session) = self.sessions.get_mut(who) else { return };
@@ -348,6 +383,27 @@ impl Broker {
         if let Some(conn) = session.conn {
             self.ask_transmit(conn);
         }
+    }
+
+    /// False where nothing waits.
+    fn drop_oldest(&mut self, who: Key) -> bool {
+        let dropped = self.sessions.get_mut(who).and_then(Session::pop).is_some();
+        self.counters.dropped_full += u64::from(dropped);
+        dropped
+    }
+
+    /// The session that nobody reads for and that holds most pays for all of them, down to half of what it has, so that
+    /// looking for it is seldom.
+    fn drop_from_the_largest(&mut self) {
+        let enough = stored_bytes_max(&self.settings.limits);
+        let standing = self.sessions.iter().filter(|(_, session)| !session.is_moving());
+        let Some((who, half)) =
+            standing.map(|(who, session)| (session.queue_bytes, who)).max().map(|(bytes, who)| (who, bytes / 2))
+        else {
+            return;
+        };
+        let holds_more = |broker: &Self| broker.sessions.get(who).is_some_and(|session| session.queue_bytes > half);
+        while self.memory_bytes() > enough && holds_more(self) && self.drop_oldest(who) {}
     }
 
     /// PUBACK or PUBREC, where the QoS has one.
@@ -408,6 +464,11 @@ pub(super) enum RoomHere {
     /// Somebody has no room, stands still, and may lose nothing.
     Blocked(Key),
     NoMemory,
+}
+
+/// What may wait for those who do not read, so that something is left for those who do.
+fn stored_bytes_max(limits: &Limits) -> u64 {
+    limits.memory_bytes_max / 4 * 3
 }
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {

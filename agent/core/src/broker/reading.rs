@@ -15,6 +15,27 @@ const HELD_INPUT_MAX: usize = 64 << 10;
 
 impl Broker {
     pub(super) fn process_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
+        self.take_input(conn, bytes, now);
+        self.count_input(conn);
+        let limits = &self.settings.limits;
+        let most = (limits.memory_bytes_max / 4).max(4 * u64::from(limits.packet_bytes_max));
+        if self.input_bytes as u64 > most {
+            let largest = self.conns.iter().max_by_key(|(_, connection)| connection.input_counted);
+            if let Some((conn, _)) = largest {
+                self.close(conn, Reason::QUOTA_EXCEEDED, now);
+            }
+        }
+    }
+
+    /// What a connection's input takes goes into the sum of all. While it waits for us it has its own limit, and counts
+    /// as nothing.
+    pub(super) fn count_input(&mut self, conn: Key) {
+        let Some(connection) = self.conns.get_mut(conn) else { return };
+        let count = if connection.paused { 0 } else { connection.input.len() };
+        self.input_bytes = self.input_bytes + count - std::mem::replace(&mut connection.input_counted, count);
+    }
+
+    fn take_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
         let Some(connection) = self.conns.get_mut(conn) else { return };
         if matches!(connection.phase, Phase::Closing) {
             return;

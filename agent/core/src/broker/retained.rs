@@ -16,7 +16,7 @@ pub struct Retained {
     bytes: u64,
 }
 
-/// Why a message is not retained.
+/// There is no room for a message, and what its topic had before is not the newest any more and gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -36,12 +36,13 @@ impl Retained {
         self.by_topic.get(topic)
     }
 
-    /// Keep `message` as its topic's newest, and give back the one before. At the limit what is there may be replaced,
-    /// but nothing added.
+    /// Keep `message` as its topic's newest, and give back the one before. At the limit what is there may be replaced
+    /// by what fits, but nothing added.
     pub fn set(&mut self, message: Shared, len_max: u32, bytes_max: u64) -> Result<Option<Shared>, Full> {
         let before = self.by_topic.get(&message.topic).map_or(0, |known| known.size());
         let is_new = before == 0;
         if is_new && self.by_topic.len() >= len_max as usize || self.bytes - before + message.size() > bytes_max {
+            self.clear(&message.topic);
             return Err(Full);
         }
         self.bytes = self.bytes - before + message.size();

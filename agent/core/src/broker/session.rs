@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::message::Shared;
+use super::message::Place;
 use super::table::Key;
 use super::{Principal, Will};
 use crate::mqtt::packet::{PacketId, QoS, SubscribeOptions};
@@ -23,7 +23,7 @@ pub struct Granted {
 /// A message that waits for its turn.
 #[derive(Clone, Debug)]
 pub struct Queued {
-    pub message: Shared,
+    pub message: Place,
     pub qos: QoS,
     pub retain: bool,
     /// It came by a shared subscription.
@@ -69,7 +69,6 @@ pub struct InFlight {
 /// Retained messages that a new subscription has still to get.
 #[derive(Clone, Debug)]
 pub struct RetainedWalk {
-    pub filter: Box<str>,
     pub after: Option<Box<str>>,
     pub granted: Granted,
 }
@@ -106,12 +105,15 @@ pub struct Session {
     pub queue: VecDeque<Queued>,
     pub queue_bytes: u64,
     pub in_flight: VecDeque<InFlight>,
+    /// Of what is in flight and not released.
+    pub flight_bytes: u64,
     last_id: u16,
     /// QoS 2 messages that were received and not yet released by the client.
     pub received: BTreeSet<PacketId>,
     /// Those of them whose offer to the network is not settled, by its number.
     pub unsettled: BTreeMap<u64, PacketId>,
-    pub walks: VecDeque<RetainedWalk>,
+    /// By filter; not more than there are subscriptions.
+    pub walks: BTreeMap<Box<str>, RetainedWalk>,
     pub pace: Pace,
     /// When the client last took or acknowledged something.
     pub progress: Now,
@@ -136,10 +138,11 @@ impl Session {
             queue: VecDeque::new(),
             queue_bytes: 0,
             in_flight: VecDeque::new(),
+            flight_bytes: 0,
             last_id: 0,
             received: BTreeSet::new(),
             unsettled: BTreeMap::new(),
-            walks: VecDeque::new(),
+            walks: BTreeMap::new(),
             pace: Pace::Moving,
             progress: now,
             stall_at: None,
@@ -157,6 +160,16 @@ impl Session {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.size();
         Some(queued)
+    }
+
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.conn.is_some() && self.pace == Pace::Moving
+    }
+
+    #[must_use]
+    pub fn holds_something(&self) -> bool {
+        !self.queue.is_empty() || !self.in_flight.is_empty()
     }
 
     #[must_use]

@@ -11,8 +11,8 @@ use crate::mqtt::packet::{
 use crate::time::Now;
 use crate::topic;
 
-/// Most subscriptions whose retained messages one session may wait for at a time.
-const WALKS_MAX: usize = 1_024;
+/// The filters of all subscriptions together, in bytes.
+const FILTER_BYTES_MAX: usize = 32 << 20;
 
 impl Broker {
     pub(super) fn subscribe(&mut self, conn: Key, packet: &Subscribe<'_>, now: Now) {
@@ -40,7 +40,9 @@ impl Broker {
             return Reason::NOT_AUTHORIZED;
         }
         let is_new = !known.subscriptions.contains_key(wanted.filter);
-        if is_new && self.tree.len() >= self.settings.limits.subscriptions_max as usize {
+        let no_room = self.tree.len() >= self.settings.limits.subscriptions_max as usize
+            || self.filter_bytes + wanted.filter.len() > FILTER_BYTES_MAX;
+        if is_new && no_room {
             return Reason::QUOTA_EXCEEDED;
         }
         if to.filter.starts_with(super::figures::ROOT) {
@@ -48,6 +50,9 @@ impl Broker {
         }
         let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
         let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
+        if is_new {
+            self.filter_bytes += wanted.filter.len();
+        }
         known.subscriptions.insert(wanted.filter.into(), granted);
         self.tree.insert(to, session, granted);
         if is_wanted_now {
@@ -58,8 +63,8 @@ impl Broker {
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
         };
-        if wants_retained && to.group.is_none() && known.walks.len() < WALKS_MAX {
-            known.walks.push_back(RetainedWalk { filter: to.filter.into(), after: None, granted });
+        if wants_retained && to.group.is_none() {
+            known.walks.insert(to.filter.into(), RetainedWalk { after: None, granted });
         }
         Reason(wanted.options.qos as u8)
     }
@@ -94,7 +99,8 @@ impl Broker {
         if known.subscriptions.remove(filter).is_none() {
             return Reason::NO_SUBSCRIPTION_EXISTED;
         }
-        known.walks.retain(|walk| &*walk.filter != from.filter);
+        known.walks.remove(filter);
+        self.filter_bytes -= filter.len();
         self.tree.remove(from, session);
         self.unwanted(from.filter);
         Reason::SUCCESS

@@ -4,6 +4,7 @@ mod figures;
 mod flow;
 mod hostile;
 mod limits;
+mod memory;
 mod publish;
 mod subscribe;
 mod words;

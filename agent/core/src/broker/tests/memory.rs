@@ -1,0 +1,237 @@
+//! What the broker remembers has an end, and who uses it up pays for it.
+
+use super::bench::*;
+use crate::broker::ConnId;
+use crate::mqtt::encode;
+use crate::mqtt::packet::{Connect, Packet, Publish, Reason};
+use crate::rights::Rights;
+use crate::topology::model::WhenFull;
+
+fn with_memory(bytes: u64) -> Bench {
+    Bench::limited(|limits| limits.memory_bytes_max = bytes)
+}
+
+fn away(bench: &mut Bench, id: &str, filter: &str) {
+    let conn = bench.connect(durable(V5, id));
+    bench.subscribe(conn, filter, Q1);
+    bench.drop_socket(conn);
+}
+
+fn back(bench: &mut Bench, id: &str) -> Vec<String> {
+    let conn = bench.connect_with_backlog(durable(V5, id));
+    bench.take_all(conn)
+}
+
+fn flood(bench: &mut Bench, from: ConnId, topic: &str, count: u16, size: usize) {
+    let text = "x".repeat(size);
+    for number in 1..=count {
+        bench.publish(from, message(topic, &text, Q1, number));
+        bench.hear(from);
+    }
+}
+
+#[test]
+fn who_takes_and_never_acknowledges_holds_no_more_than_who_does_not_take() {
+    let mut bench = Bench::limited(|limits| limits.queue_bytes_max = 10_000);
+    let (from, to) = (bench.client(V5, "p"), bench.client(V5, "s"));
+    bench.subscribe(to, "t", Q1);
+    let text = "x".repeat(1_000);
+    for number in 1..=200 {
+        bench.publish(from, message("t", &text, Q1, number));
+        bench.hear(from);
+        bench.hear(to);
+        bench.seconds(1);
+    }
+    let memory = bench.broker.memory_bytes();
+    assert!((10_000..25_000).contains(&memory), "{memory}");
+}
+
+#[test]
+fn places_where_a_message_waits_count_too() {
+    let mut bench = with_memory(100_000);
+    for number in 0..100 {
+        away(&mut bench, &number.to_string(), "t");
+    }
+    let from = bench.client(V5, "p");
+    flood(&mut bench, from, "t", 1_000, 1);
+    assert!(bench.broker.memory_bytes() <= 100_000, "{}", bench.broker.memory_bytes());
+    assert!(bench.broker.counters().dropped_full > 0);
+}
+
+#[test]
+fn what_waits_for_those_who_are_away_takes_nothing_from_those_who_read() {
+    let mut bench = with_memory(100_000);
+    for number in 0..20 {
+        away(&mut bench, &number.to_string(), &format!("t/{number}"));
+    }
+    let (from, reader) = (bench.client(V5, "p"), bench.client(V5, "r"));
+    bench.subscribe(reader, "#", Q0);
+    for number in 0..20 {
+        flood(&mut bench, from, &format!("t/{number}"), 50, 500);
+        assert_eq!(bench.messages(reader).len(), 50);
+    }
+    assert_eq!(bench.broker.counters().dropped_qos0, 0);
+    assert!(bench.broker.memory_bytes() < 100_000);
+}
+
+#[test]
+fn the_session_that_holds_most_pays_for_all() {
+    let mut bench = with_memory(100_000);
+    away(&mut bench, "modest", "modest");
+    away(&mut bench, "greedy", "greedy");
+    let from = bench.client(V5, "p");
+    flood(&mut bench, from, "modest", 5, 100);
+    flood(&mut bench, from, "greedy", 500, 1_000);
+    flood(&mut bench, from, "modest", 5, 100);
+    assert_eq!(back(&mut bench, "modest").len(), 10);
+    assert!(back(&mut bench, "greedy").len() > 20, "and keeps much of it");
+}
+
+#[test]
+fn at_the_limit_of_memory_a_publisher_waits_for_those_who_read_and_they_miss_nothing() {
+    for when_full in [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Block] {
+        let mut bench = with_memory(20_000);
+        let settings = crate::broker::Settings { when_full, ..settings_with_memory(20_000) };
+        bench.broker.handle_settings(settings, bench.now);
+        let (from, to) = (bench.client(V5, "p"), bench.client(V5, "s"));
+        bench.subscribe(to, "t", Q1);
+        let mut bytes = Vec::new();
+        let text = "x".repeat(1_000);
+        for number in 1..=200 {
+            encode(&Packet::Publish(message("t", &text, Q1, number)), V5, &mut bytes).unwrap();
+        }
+        bench.bytes(from, &bytes);
+        assert!(bench.broker.memory_bytes() < 22_000, "{}", bench.broker.memory_bytes());
+        assert_eq!(bench.take_all(to).len(), 200, "{when_full:?}");
+        let refused = bench.hear(from).iter().any(|heard| !matches!(heard, Heard::PubAck(_, Reason::SUCCESS)));
+        assert!(!refused);
+    }
+}
+
+fn settings_with_memory(bytes: u64) -> crate::broker::Settings {
+    let mut settings = settings();
+    settings.limits.memory_bytes_max = bytes;
+    settings
+}
+
+#[test]
+fn halves_of_packets_are_not_collected_without_end() {
+    let mut bench = Bench::limited(|limits| {
+        limits.memory_bytes_max = 400_000;
+        limits.packet_bytes_max = 61_000;
+    });
+    let conns: Vec<ConnId> = (0..20).map(|number| bench.client(V5, &number.to_string())).collect();
+    let mut bytes = Vec::new();
+    encode(&Packet::Publish(message("t", &"x".repeat(60_000), Q0, 0)), V5, &mut bytes).unwrap();
+    for conn in &conns {
+        bench.bytes(*conn, &bytes[..50_000]);
+    }
+    // There is room for four packets.
+    assert_eq!(conns.iter().filter(|conn| !bench.closed.contains(conn)).count(), 4);
+    let last = conns.iter().find(|conn| bench.closed.contains(conn)).unwrap();
+    bench.ended(*last, Reason::QUOTA_EXCEEDED);
+    for conn in &conns {
+        bench.drop_socket(*conn);
+    }
+    let (from, to) = (bench.client(V5, "p"), bench.client(V5, "s"));
+    bench.subscribe(to, "t", Q0);
+    for part in bytes.chunks(1_000) {
+        bench.bytes(from, part);
+    }
+    assert_eq!(bench.messages(to).len(), 1);
+}
+
+#[test]
+fn mqtt5_3_3_2_3_4_aliases_for_endless_topics_end_the_connection() {
+    let mut bench = Bench::new();
+    let conn = bench.client(V5, "p");
+    for alias in 1..=32 {
+        let topic = "t".repeat(60_000);
+        let topic_alias = std::num::NonZeroU16::new(alias);
+        bench.publish(conn, Publish { topic_alias, ..message(&topic, "x", Q0, 0) });
+    }
+    bench.ended(conn, Reason::QUOTA_EXCEEDED);
+}
+
+#[test]
+fn endless_filters_are_refused_and_their_room_comes_back() {
+    let mut bench = Bench::new();
+    let conn = bench.client(V5, "s");
+    let filter = |number: usize| format!("{number}/{}", "f".repeat(60_000));
+    let mut refused = 0;
+    for number in 0..700 {
+        bench.subscribe_with(conn, &filter(number), Default::default(), None);
+        refused += usize::from(bench.next(conn) == Heard::SubAck(1, vec![Reason::QUOTA_EXCEEDED.0]));
+    }
+    assert!((100..300).contains(&refused), "{refused}");
+    bench.leave(conn);
+    let conn = bench.client(V5, "s");
+    bench.subscribe(conn, &filter(0), Q0);
+}
+
+#[test]
+fn wills_count_and_their_room_comes_back() {
+    let mut bench = with_memory(10_000);
+    let before = bench.broker.memory_bytes();
+    let text = [b'x'; 3_000];
+    for round in 0..10 {
+        let conns: Vec<ConnId> = (0..3)
+            .map(|number| bench.connect(Connect { will: Some(will("w", &text)), ..hello(V5, &number.to_string()) }))
+            .collect();
+        assert!(bench.broker.memory_bytes() > before + 9_000);
+        for (number, conn) in conns.into_iter().enumerate() {
+            if number == round % 3 { bench.drop_socket(conn) } else { bench.leave(conn) }
+        }
+        assert_eq!(bench.broker.memory_bytes(), before);
+    }
+    for number in 0..4 {
+        bench.connect(Connect { will: Some(will("w", &text)), ..hello(V5, &number.to_string()) });
+    }
+    let conn = bench.greet(Connect { will: Some(will("w", &text)), ..hello(V5, "one more") });
+    assert_eq!(bench.next(conn), Heard::ConnAck { present: false, reason: Reason::QUOTA_EXCEEDED });
+}
+
+#[test]
+fn mqtt5_3_3_1_3_every_filter_of_many_gets_its_retained_message() {
+    let mut bench = Bench::new();
+    let (from, to) = (bench.client(V311, "p"), bench.client(V311, "s"));
+    for number in 0..3_000 {
+        let topic = format!("t/{number}");
+        bench.publish(from, Publish { retain: true, ..message(&topic, &topic, Q0, 0) });
+    }
+    for number in 0..3_000 {
+        bench.subscribe_with(to, &format!("t/{number}"), Default::default(), None);
+    }
+    let came = bench.hear(to).into_iter().filter(|heard| matches!(heard, Heard::Publish(_))).count();
+    assert_eq!(came, 3_000);
+}
+
+#[test]
+fn a_retained_message_that_has_no_room_leaves_no_older_one_in_its_place() {
+    let mut bench = Bench::limited(|limits| limits.retained_bytes_max = 1_000);
+    let from = bench.client(V311, "p");
+    let retain = |text| Publish { retain: true, ..message("t", text, Q0, 0) };
+    bench.publish(from, retain("old"));
+    bench.publish(from, retain(&"x".repeat(2_000)));
+    assert_eq!(bench.broker.counters().refused_retained, 1);
+    let to = bench.client(V311, "s");
+    bench.subscribe(to, "t", Q0);
+    bench.silent(to);
+    assert_eq!(bench.broker.memory_bytes(), 0);
+}
+
+#[test]
+fn what_was_sent_and_not_acknowledged_obeys_the_rights_of_now_too() {
+    let mut bench = Bench::new();
+    let (from, to) = (bench.client(V311, "p"), bench.connect(durable(V311, "s")));
+    bench.subscribe(to, "t", Q1);
+    bench.publish(from, message("t", "x", Q1, 1));
+    assert_eq!(bench.messages(to).len(), 1);
+    bench.drop_socket(to);
+    let mut narrow = settings();
+    narrow.local.rights = Rights { subscribe: only(&["else"]), ..Rights::default() };
+    bench.broker.handle_settings(narrow, bench.now);
+    bench.connect_present(durable(V311, "s"));
+    assert_eq!(bench.broker.counters().dropped_rights, 1);
+    assert_eq!(bench.broker.memory_bytes(), 0);
+}
