@@ -13,3 +13,4 @@ pub mod run;
 pub mod secrets;
 pub mod topology_files;
 pub mod whoami;
+pub mod wire;

@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use hobnail_core::broker::{Action, Broker, ConnId, Peer, Settings, Verdict};
@@ -14,58 +13,38 @@ use hobnail_core::time::Now;
 use tokio::sync::Notify;
 
 use crate::auth::Prover;
+use crate::wire::{Inside, Wire};
 
 /// A deadline that was missed by this much shows that something is stuck.
 const LATE_MAX: Duration = Duration::from_secs(5);
 
-/// What the broker wants of one connection, and how its task is woken.
-#[derive(Debug, Default)]
-pub struct Wire {
-    transmit: Cell<bool>,
-    paused: Cell<bool>,
-    close: Cell<Option<Duration>>,
-    /// The task looks at this by itself before it sleeps again, so it needs no waking.
-    running: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+/// A connection of a program or a device, as its task speaks with the broker about it.
+pub struct Program {
+    realm: Realm,
+    conn: ConnId,
 }
 
-impl Wire {
-    /// The task runs from here on until `sleep`.
-    pub fn run(&self, waker: &Waker) {
-        self.running.set(true);
-        let mut slot = self.waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
+impl Inside for Program {
+    fn bytes(&self, bytes: &[u8]) {
+        let now = self.realm.now();
+        self.realm.0.broker.borrow_mut().handle_bytes(self.conn, bytes, now);
+        self.realm.drain();
     }
 
-    pub fn sleep(&self) {
-        self.running.set(false);
+    fn transmit(&self, out: &mut Vec<u8>, room: usize) {
+        let now = self.realm.now();
+        self.realm.0.broker.borrow_mut().poll_transmit(self.conn, out, room, now);
+        self.realm.drain();
     }
 
-    pub fn take_transmit(&self) -> bool {
-        self.transmit.replace(false)
-    }
-
-    /// The broker may have more than fitted.
-    pub fn ask_again(&self) {
-        self.transmit.set(true);
-    }
-
-    pub fn is_paused(&self) -> bool {
-        self.paused.get()
-    }
-
-    /// How long what waits may still be sent, once the broker has asked to close.
-    pub fn take_close(&self) -> Option<Duration> {
-        self.close.take()
-    }
-
-    fn wake(&self) {
-        if !self.running.get()
-            && let Some(waker) = self.waker.borrow().as_ref()
-        {
-            waker.wake_by_ref();
+    fn closed(&self) {
+        let now = self.realm.now();
+        let shared = &self.realm.0;
+        shared.broker.borrow_mut().handle_close(self.conn, now);
+        shared.wires.borrow_mut().remove(&self.conn);
+        self.realm.drain();
+        if shared.wires.borrow().is_empty() {
+            shared.emptied.notify_one();
         }
     }
 }
@@ -107,35 +86,13 @@ impl Realm {
     }
 
     /// A connection has come in.
-    pub fn open(&self, peer: Peer) -> (ConnId, Rc<Wire>) {
+    pub fn open(&self, peer: Peer) -> (Program, Rc<Wire>) {
         let now = self.now();
         let conn = self.0.broker.borrow_mut().handle_open(peer, now);
         let wire = Rc::new(Wire::default());
         self.0.wires.borrow_mut().insert(conn, wire.clone());
         self.drain();
-        (conn, wire)
-    }
-
-    pub fn bytes(&self, conn: ConnId, bytes: &[u8]) {
-        let now = self.now();
-        self.0.broker.borrow_mut().handle_bytes(conn, bytes, now);
-        self.drain();
-    }
-
-    pub fn transmit(&self, conn: ConnId, out: &mut Vec<u8>, room: usize) {
-        let now = self.now();
-        self.0.broker.borrow_mut().poll_transmit(conn, out, room, now);
-        self.drain();
-    }
-
-    pub fn closed(&self, conn: ConnId) {
-        let now = self.now();
-        self.0.broker.borrow_mut().handle_close(conn, now);
-        self.0.wires.borrow_mut().remove(&conn);
-        self.drain();
-        if self.0.wires.borrow().is_empty() {
-            self.0.emptied.notify_one();
-        }
+        (Program { realm: self.clone(), conn }, wire)
     }
 
     pub fn verdict(&self, conn: ConnId, verdict: Verdict) {
@@ -194,10 +151,10 @@ impl Realm {
         let mut broker = self.0.broker.borrow_mut();
         while let Some(action) = broker.poll_action() {
             match action {
-                Action::Transmit(conn) => self.tell(conn, |wire| wire.transmit.set(true)),
-                Action::PauseReading(conn) => self.tell(conn, |wire| wire.paused.set(true)),
-                Action::ResumeReading(conn) => self.tell(conn, |wire| wire.paused.set(false)),
-                Action::Close { conn, linger } => self.tell(conn, |wire| wire.close.set(Some(linger))),
+                Action::Transmit(conn) => self.tell(conn, Wire::ask_to_send),
+                Action::PauseReading(conn) => self.tell(conn, Wire::pause),
+                Action::ResumeReading(conn) => self.tell(conn, Wire::resume),
+                Action::Close { conn, linger } => self.tell(conn, |wire| wire.ask_to_close(linger)),
                 // Of the network, which a realm alone is not in.
                 Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {}
                 Action::Authenticate { conn, user, password } => {
@@ -219,7 +176,6 @@ impl Realm {
     fn tell(&self, conn: ConnId, leave: impl FnOnce(&Wire)) {
         if let Some(wire) = self.0.wires.borrow().get(&conn) {
             leave(wire);
-            wire.wake();
         }
     }
 }

@@ -1,13 +1,13 @@
-//! One connection's task: bytes from its socket through its framing to the broker, and back.
+//! One connection's task: bytes from its socket through its framing to the core, and back.
 //!
 //! ```text
-//!            broker asks to close, or framing ends          all sent
+//!              core asks to close, or framing ends          all sent
 //!   Serving ────────────────────────────────────▶ Flushing ─────────▶ Draining ──▶ over
 //!      └──── the other side closes, an error ────────┴── out of time ────┴── end of input, out of time ──▶ over
 //! ```
 //!
 //! Invariants: a connection that has nothing to send holds no output buffer; input goes through one buffer that all
-//! tasks of the thread share; the broker is told of the end exactly once, when the task is dropped.
+//! tasks of the thread share; the core is told of the end exactly once, when the task is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -17,18 +17,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hobnail_core::broker::{ConnId, Peer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
 use super::framing::Framing;
-use crate::realm::{Realm, Wire};
+use crate::wire::{Inside, Wire};
 
 /// Most bytes that are read at once, and that one turn of a connection takes before the others have theirs.
 const READ_BYTES: usize = 64 * 1024;
-/// Most bytes that are taken from the broker ahead of the socket; what the kernel does not take waits in the broker,
+/// Most bytes that are taken from the core ahead of the socket; what the kernel does not take waits in the core,
 /// where it is counted.
 const ROOM_BYTES: usize = 64 * 1024;
 /// A peer of a broken framing gets this long to take its farewell.
@@ -66,24 +65,30 @@ enum Input {
     End,
 }
 
-pub struct Connection {
+pub struct Connection<I: Inside> {
     socket: Socket,
     framing: Framing,
-    realm: Realm,
-    conn: ConnId,
+    inside: I,
     wire: Rc<Wire>,
     out: Vec<u8>,
     sent: usize,
     state: State,
-    /// The broker knows that this is over.
+    /// The core knows that this is over.
     told: bool,
 }
 
-impl Connection {
+impl<I: Inside> Connection<I> {
     #[must_use]
-    pub fn open(socket: Socket, framing: Framing, peer: Peer, realm: Realm) -> Self {
-        let (conn, wire) = realm.open(peer);
-        Self { socket, framing, realm, conn, wire, out: Vec::new(), sent: 0, state: State::Serving, told: false }
+    pub fn new(socket: Socket, framing: Framing, inside: I, wire: Rc<Wire>) -> Self {
+        Self { socket, framing, inside, wire, out: Vec::new(), sent: 0, state: State::Serving, told: false }
+    }
+
+    /// The same for a framing that has shaken hands already, and may hold bytes that came with the last of it.
+    #[must_use]
+    pub fn after_handshake(socket: Socket, framing: Framing, inside: I, wire: Rc<Wire>) -> Self {
+        let mut connection = Self::new(socket, framing, inside, wire);
+        connection.receive(&mut []);
+        connection
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -164,18 +169,22 @@ impl Connection {
             if bytes.is_empty() {
                 return Input::End;
             }
-            let (realm, conn) = (&self.realm, self.conn);
-            let received = self.framing.receive(bytes, &mut self.out, |plain| realm.bytes(conn, plain));
-            if let Err(ended) = received {
-                debug!(%ended, "a connection's framing ended");
-                self.tell_closed();
-                self.state = State::Flushing(Box::pin(sleep(FAREWELL)));
-            }
+            self.receive(bytes);
             if self.out.len() - self.sent > REPLIES_MAX {
                 return Input::End;
             }
             if full { Input::Full } else { Input::Some }
         })
+    }
+
+    fn receive(&mut self, bytes: &mut [u8]) {
+        let inside = &self.inside;
+        let received = self.framing.receive(bytes, &mut self.out, |plain| inside.bytes(plain));
+        if let Err(ended) = received {
+            debug!(%ended, "a connection's framing ended");
+            self.tell_closed();
+            self.state = State::Flushing(Box::pin(sleep(FAREWELL)));
+        }
     }
 
     fn discard(&mut self, cx: &mut Context<'_>) -> Input {
@@ -189,7 +198,7 @@ impl Connection {
         })
     }
 
-    /// Send what waits here, then what the broker has, until the socket takes no more. True once all is sent.
+    /// Send what waits here, then what the core has, until the socket takes no more. True once all is sent.
     fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         loop {
             if self.sent == self.out.len() {
@@ -212,17 +221,17 @@ impl Connection {
         }
     }
 
-    /// Take from the broker what fits; where it had something, ask again once that is sent.
+    /// Take from the core what fits; where it had something, ask again once that is sent.
     fn fetch(&mut self) {
         if self.out.capacity() == 0 {
             self.out = SPARE.take();
         }
         let had_some = if self.framing.is_plain() {
-            self.realm.transmit(self.conn, &mut self.out, ROOM_BYTES);
+            self.inside.transmit(&mut self.out, ROOM_BYTES);
             !self.out.is_empty()
         } else {
             let mut plain = PLAIN.take();
-            self.realm.transmit(self.conn, &mut plain, ROOM_BYTES);
+            self.inside.transmit(&mut plain, ROOM_BYTES);
             let had_some = !plain.is_empty();
             if self.framing.wrap(&plain, &mut self.out).is_err() {
                 self.state = State::Flushing(Box::pin(sleep(FAREWELL)));
@@ -241,7 +250,7 @@ impl Connection {
     fn tell_closed(&mut self) {
         if !self.told {
             self.told = true;
-            self.realm.closed(self.conn);
+            self.inside.closed();
         }
     }
 }
@@ -253,7 +262,7 @@ fn give_back(buffer: Vec<u8>) {
     }
 }
 
-impl Future for Connection {
+impl<I: Inside + Unpin> Future for Connection<I> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -265,7 +274,7 @@ impl Future for Connection {
     }
 }
 
-impl Drop for Connection {
+impl<I: Inside> Drop for Connection<I> {
     fn drop(&mut self) {
         self.tell_closed();
     }

@@ -1,9 +1,9 @@
-//! What lies between a socket's bytes and MQTT: nothing, WebSocket frames, or TLS. Bytes to bytes; no socket is touched.
+//! What lies between a socket's bytes and what they say: nothing, WebSocket frames, or TLS. Bytes to bytes; no socket is touched.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{Connection, ServerConfig, ServerConnection};
 
 use super::websocket::{WebSocket, WebSocketError};
 
@@ -14,7 +14,7 @@ pub enum Framing {
 }
 
 pub struct Tls {
-    session: ServerConnection,
+    session: Connection,
     finished: bool,
 }
 
@@ -32,11 +32,17 @@ pub enum Ended {
 }
 
 impl Framing {
+    /// The server's side of TLS, from its first byte on.
     pub fn tls(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        let mut session = ServerConnection::new(config)?;
+        Ok(Self::after_handshake(ServerConnection::new(config)?.into()))
+    }
+
+    /// TLS whose handshake is over, or at least begun. It may hold bytes that came with the handshake: see `receive`.
+    #[must_use]
+    pub fn after_handshake(mut session: Connection) -> Self {
         // Bounded by what is taken from the broker at once; everything is taken out again in the same call.
         session.set_buffer_limit(None);
-        Ok(Self::Tls(Box::new(Tls { session, finished: false })))
+        Self::Tls(Box::new(Tls { session, finished: false }))
     }
 
     #[must_use]
@@ -54,7 +60,8 @@ impl Framing {
         }
     }
 
-    /// Hand the MQTT bytes within `bytes` to `deliver`, and put what the framing itself has to answer behind `reply`.
+    /// Hand the plain bytes within `bytes`, and those that the framing held already, to `deliver`; put what the framing
+    /// itself has to answer behind `reply`.
     pub fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -71,7 +78,7 @@ impl Framing {
         }
     }
 
-    /// Put MQTT bytes, framed, behind `out`.
+    /// Put plain bytes, framed, behind `out`.
     pub fn wrap(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Ended> {
         match self {
             Self::Plain => out.extend_from_slice(plain),
@@ -105,31 +112,38 @@ impl Framing {
 impl Tls {
     fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>, deliver: &mut dyn FnMut(&[u8])) -> Result<(), Ended> {
         let mut rest = bytes;
-        while !rest.is_empty() {
-            self.session.read_tls(&mut rest)?;
-            let state = match self.session.process_new_packets() {
-                Ok(state) => state,
-                Err(error) => {
-                    self.finished = true;
-                    self.collect(reply)?;
-                    return Err(error.into());
-                }
-            };
-            let mut left = state.plaintext_bytes_to_read();
-            while left > 0 {
-                let mut reader = self.session.reader();
-                let plain = reader.fill_buf()?;
-                let count = plain.len();
-                deliver(plain);
-                reader.consume(count);
-                left = left.saturating_sub(count.max(1));
+        loop {
+            if !rest.is_empty() {
+                self.session.read_tls(&mut rest)?;
             }
-            self.collect(reply)?;
-            if state.peer_has_closed() {
-                return Err(Ended::Goodbye);
+            self.take(reply, deliver)?;
+            if rest.is_empty() {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Work off what `read_tls` has brought.
+    fn take(&mut self, reply: &mut Vec<u8>, deliver: &mut dyn FnMut(&[u8])) -> Result<(), Ended> {
+        let state = match self.session.process_new_packets() {
+            Ok(state) => state,
+            Err(error) => {
+                self.finished = true;
+                self.collect(reply)?;
+                return Err(error.into());
+            }
+        };
+        let mut left = state.plaintext_bytes_to_read();
+        while left > 0 {
+            let mut reader = self.session.reader();
+            let plain = reader.fill_buf()?;
+            let count = plain.len();
+            deliver(plain);
+            reader.consume(count);
+            left = left.saturating_sub(count.max(1));
+        }
+        self.collect(reply)?;
+        if state.peer_has_closed() { Err(Ended::Goodbye) } else { Ok(()) }
     }
 
     fn collect(&mut self, out: &mut Vec<u8>) -> std::io::Result<()> {

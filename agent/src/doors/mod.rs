@@ -110,7 +110,8 @@ fn enter(door: &Door, socket: Socket, address: Option<SocketAddr>, realm: &Realm
     match manner.framing() {
         Ok(framing) => {
             let peer = Peer { address: address.map(|address| address.ip()), trust: manner.trust() };
-            tokio::task::spawn_local(Connection::open(socket, framing, peer, realm.clone()));
+            let (program, wire) = realm.open(peer);
+            tokio::task::spawn_local(Connection::new(socket, framing, program, wire));
         }
         Err(error) => debug!(%error, "failed to begin TLS"),
     }
