@@ -7,6 +7,7 @@ pub mod client;
 pub mod doors;
 pub mod journal;
 pub mod keys;
+pub mod links;
 pub mod manager;
 pub mod realm;
 pub mod run;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tracing::{info, warn};
 
@@ -66,6 +67,24 @@ pub fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
             ListenError::Tcp(address, error)
         }
     })
+}
+
+/// Listen at `port` on every address, of IPv6 and IPv4 both where this machine has both.
+pub fn everywhere(port: u16) -> Result<TcpListener, ListenError> {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let open = || -> io::Result<TcpListener> {
+        let socket = TcpSocket::new_v6()?;
+        SockRef::from(&socket).set_only_v6(false)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    match open() {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(ListenError::InUse { address }),
+        // A kernel without IPv6, or with it switched off.
+        Err(_) => tcp((Ipv4Addr::UNSPECIFIED, port).into()),
+    }
 }
 
 /// Listen at `address` as soon as that is possible. Networks come up late, and cables come loose.

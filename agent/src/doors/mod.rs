@@ -64,19 +64,30 @@ pub enum Door {
     Unix(UnixListener),
 }
 
-/// Let in whoever comes until `stop` turns true. Cancel-safe: an accept either has given a socket or has not.
-pub async fn serve(door: Door, realm: Realm, mut stop: watch::Receiver<bool>) {
+/// Let in whoever comes until `stop` turns true.
+pub async fn serve(door: Door, realm: Realm, stop: watch::Receiver<bool>) {
+    let enter = |(socket, address)| enter(&door, socket, address, &realm);
+    accept_all(async || accept(&door).await, enter, stop).await;
+}
+
+/// Hand all that `accept` gives to `enter` until `stop` turns true. Cancel-safe if `accept` is: an accept either has
+/// given a socket or has not.
+pub async fn accept_all<S>(
+    accept: impl AsyncFn() -> io::Result<S>,
+    mut enter: impl FnMut(S),
+    mut stop: watch::Receiver<bool>,
+) {
     let mut wait = ACCEPT_WAIT;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&door) => accepted,
+            accepted = accept() => accepted,
             // An error means that whoever could say stop is gone, which says it too.
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((socket, address)) => {
+            Ok(socket) => {
                 wait = ACCEPT_WAIT;
-                enter(&door, socket, address, &realm);
+                enter(socket);
             }
             Err(error) => {
                 warn!(%error, wait_ms = wait.as_millis(), "failed to accept a connection");
