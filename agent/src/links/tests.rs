@@ -220,9 +220,8 @@ fn stranger(me: &'static str, keys: &'static [u8], others: &'static [&'static st
         stranger.links.dial(&name("hub"));
         until("counted", || hub.links.counters().strangers.get() == 1).await;
         until("told", || stranger.dials_failed() == 1 || stranger.opened().len() == 1).await;
-        if let Some((_, _, line)) = stranger.fake.0.opened.borrow().first() {
-            until("let go", || line.closed.get()).await;
-        }
+        let all_closed = || stranger.fake.0.opened.borrow().iter().all(|(_, _, line)| line.closed.get());
+        until("let go", all_closed).await;
         assert!(hub.opened().is_empty(), "the core heard of it");
     });
 }
@@ -358,11 +357,11 @@ fn every_address_is_tried_and_a_silent_one_only_costs_a_head_start() {
     run(async {
         let begun = Instant::now();
         let found = first_of([1, 2, 3].map(address).to_vec(), |at| async move {
-            match at {
-                _ if at == address(1) => std::future::pending().await,
-                _ if at == address(2) => Err(DialError::Connect(at, std::io::ErrorKind::ConnectionRefused.into())),
-                _ => Ok(at),
+            if at == address(1) {
+                return std::future::pending().await;
             }
+            let refused = || DialError::Connect(at, std::io::ErrorKind::ConnectionRefused.into());
+            if at == address(2) { Err(refused()) } else { Ok(at) }
         });
         assert_eq!(found.await.unwrap(), address(3));
         assert!(begun.elapsed() < Duration::from_secs(2));
