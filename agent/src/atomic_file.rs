@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// A finished file beside the one that it is to replace. Dropped without `put_in_place`, it goes away.
@@ -40,6 +40,7 @@ pub fn write_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |error| WriteError { path: trial.display().to_string(), error };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial).map_err(failed)?;
     let beside = Beside { trial: trial.clone(), target: target.to_owned() };
+    give_to_owner_of_folder(&file, target).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     beside.put_in_place()
 }
@@ -48,7 +49,9 @@ pub fn write_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 pub fn write_new_secret(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |error| WriteError { path: target.display().to_string(), error };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(failed)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder(target));
+    let owned = give_to_owner_of_folder(&file, target);
+    let written =
+        owned.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all()).and_then(|()| sync_folder(target));
     written.map_err(|error| {
         // Half a secret helps nobody; where it cannot be removed either, the first error says more.
         let _ = fs::remove_file(target);
@@ -61,6 +64,18 @@ impl WriteError {
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
     }
+}
+
+/// The key directory belongs to the user that the agent runs as, which must be able to read what root puts there.
+fn give_to_owner_of_folder(file: &File, target: &Path) -> io::Result<()> {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (ours, theirs) = (file.metadata()?, fs::metadata(folder)?);
+    // Only root may give a file away, and only an owner of a private folder is meant.
+    let is_private = theirs.mode() & 0o077 == 0;
+    if ours.uid() == 0 && theirs.uid() != 0 && is_private {
+        fchown(file, Some(theirs.uid()), Some(theirs.gid()))?;
+    }
+    Ok(())
 }
 
 impl Beside {

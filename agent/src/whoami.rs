@@ -1,7 +1,6 @@
 //! Which entry of the topology this machine is.
 
 use std::env;
-use std::fs;
 
 use hobnail_core::ids::{Name, NameError};
 
@@ -24,7 +23,8 @@ pub fn whoami(named: Option<&str>) -> Result<Name, WhoAmIError> {
 }
 
 fn host_name() -> Option<String> {
-    let full = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let short = full.trim().split('.').next()?.to_owned();
+    // Asked of the kernel: a service may not be shown /proc/sys.
+    let names = rustix::system::uname();
+    let short = names.nodename().to_str().ok()?.split('.').next()?.to_owned();
     (!short.is_empty()).then_some(short)
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use hobnail_core::assign::{Assignment, assign};
 use hobnail_core::ids::Name;
+use hobnail_core::topology::Topology;
+use hobnail_core::topology::model::Kind;
 use hobnail_core::topology::report::Colour;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,9 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(topology) => topology,
         Err(code) => return Ok(code),
     };
-    // With one machine there is nothing to choose, whatever the host is called.
-    let only = (topology.machines.len() == 1).then(|| topology.machines.keys().next()).flatten();
-    let me = match (&args.name, only) {
+    let me = match (&args.name, only_agent(&topology)) {
         (None, Some(only)) if std::env::var_os("HOBNAIL_NAME").is_none() => only.clone(),
         (named, _) => whoami(named.as_deref())?,
     };
@@ -61,6 +61,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The one machine that runs an agent, where there is no other: then there is nothing to choose, whatever the host is
+/// called.
+fn only_agent(topology: &Topology) -> Option<&Name> {
+    let mut agents = topology.machines.values().filter(|machine| !matches!(machine.kind, Kind::Device { .. }));
+    let first = agents.next()?;
+    agents.next().is_none().then_some(&first.name)
 }
 
 /// What this machine must do by the file as it is now; all its problems go to the log.

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""A package's whole life on a Debian system with systemd as its first process: installed, run, hurt, upgraded, purged.
+
+usage: tests/service/life.py [--suite SUITE] [BINARY]
+
+BINARY is target/debug/hobnail unless named. Needs root, and what tests/setup installs. The systems are made once, in
+target/service.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from machine import Machine, missing_tools, root_folder
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+TOPOLOGY = "/etc/hobnail/topology.yaml"
+EXPOSURE_MAX = 1.5
+SOON = 20
+
+
+def show(machine, name, unit="hobnail"):
+    return machine.sh(f"systemctl show -p {name} --value {unit}")
+
+
+def wait_until(what, seconds, truth):
+    until = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def it_serves(machine, port=1883):
+    where = f"-h 127.0.0.1 -p {port} -q 1 -t probe"
+    subscriber = f"mosquitto_sub {where} -i sub -c"
+    assert machine.sh(f"{subscriber} -E; mosquitto_pub {where} -m hello; {subscriber} -C 1 -W 10") == "hello"
+
+
+def edit(machine, text):
+    machine.run("tee", TOPOLOGY, text=text)
+
+
+def installing_starts_a_service_that_only_this_machine_reaches(machine):
+    machine.run("dpkg", "-i", "/mnt/first.deb")
+    assert show(machine, "ActiveState") == "active"
+    status = show(machine, "StatusText")
+    assert status == "solo in network solo, programs at 127.0.0.1:1883; 0 connections", status
+    listening = machine.sh("ss -Hltn | awk '{print $4}'")
+    assert listening == "127.0.0.1:1883", listening
+    it_serves(machine)
+
+
+def the_service_is_a_user_of_its_own_in_a_tight_box(machine):
+    pid = show(machine, "MainPID")
+    assert machine.sh(f"ps -o user= -p {pid}") == "hobnail"
+    assert "CapEff:\t0000000000000000" in machine.sh(f"cat /proc/{pid}/status")
+    assert machine.sh("stat -c '%U %a' /var/lib/hobnail /etc/hobnail/keys") == "hobnail 750\nhobnail 700"
+    units = "hobnail.service hobnail@one.service hobnail.socket"
+    complaints = machine.run("sh", "-c", f"systemd-analyze verify --man=no {units} 2>&1").stdout
+    assert complaints == "", complaints
+    line = machine.sh("systemd-analyze security --no-pager hobnail.service | tail -n 1")
+    exposure = float(re.search(r"(\d+\.\d+)", line).group(1))
+    assert exposure <= EXPOSURE_MAX, line
+    print(f"  exposure {exposure}")
+
+
+def a_good_file_is_read_and_a_bad_one_changes_nothing(machine):
+    pid, good = show(machine, "MainPID"), machine.sh(f"cat {TOPOLOGY}") + "\n"
+    machine.run("systemctl", "reload", "hobnail")
+    assert show(machine, "StatusText").endswith("; 0 connections")
+    edit(machine, good + "limits: { connections: many }\n")
+    refused = machine.run("systemctl", "reload", "hobnail", check=False)
+    assert refused.returncode != 0, "a reload with a bad file must fail"
+    log = machine.sh("journalctl -u hobnail -o cat -n 20")
+    assert f"{TOPOLOGY}:8:" in log and "error[" in log, log
+    assert (show(machine, "MainPID"), show(machine, "ActiveState")) == (pid, "active")
+    it_serves(machine)
+    edit(machine, good)
+
+
+def a_start_with_a_bad_file_fails_once_and_is_not_tried_again(machine):
+    good = machine.sh(f"cat {TOPOLOGY}") + "\n"
+    edit(machine, "version: 1\n")
+    assert machine.run("systemctl", "restart", "hobnail", check=False).returncode != 0
+    time.sleep(3)  # longer than RestartSec
+    facts = [show(machine, name) for name in ("ExecMainStatus", "NRestarts", "ActiveState")]
+    assert facts == ["78", "0", "failed"], facts
+    edit(machine, good)
+    machine.run("systemctl", "start", "hobnail")
+
+
+def killed_it_comes_back(machine):
+    pid = show(machine, "MainPID")
+    machine.run("kill", "-9", pid)
+    wait_until("another process is ready", SOON, lambda: restarted(machine, pid))
+    it_serves(machine)
+
+
+def frozen_it_is_ended_by_the_watchdog_and_comes_back(machine):
+    machine.sh("mkdir -p /run/systemd/system/hobnail.service.d")
+    machine.run("tee", "/run/systemd/system/hobnail.service.d/test.conf", text="[Service]\nWatchdogSec=2\n")
+    machine.sh("systemctl daemon-reload; systemctl restart hobnail")
+    pid = show(machine, "MainPID")
+    time.sleep(4)  # two intervals: a loop that turns is left alone
+    assert show(machine, "MainPID") == pid
+    machine.run("kill", "-STOP", pid)
+    wait_until("another process is ready", SOON, lambda: restarted(machine, pid))
+    log = machine.sh("journalctl -u hobnail -o cat -n 50")
+    assert "Watchdog timeout" in log, log
+    machine.sh("rm -r /run/systemd/system/hobnail.service.d; systemctl daemon-reload; systemctl restart hobnail")
+    it_serves(machine)
+
+
+def restarted(machine, pid):
+    return show(machine, "ActiveState") == "active" and show(machine, "MainPID") not in ("0", pid)
+
+
+def secrets_of_root_reach_it_as_credentials_and_its_own_at_once(machine):
+    """A device's password: in a folder that only root can look into, and in one that is the agent's own."""
+    good = machine.sh(f"cat {TOPOLOGY}") + "\n"
+    machine.sh(
+        "cd /etc/hobnail/keys; printf sesame | hobnail passwd --password-stdin plc.pw;"
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+        " -addext subjectAltName=IP:127.0.0.1 -keyout door.key -out door.crt 2>/dev/null;"
+        "cp door.crt /tmp/ca.crt; chown root:root . *; chmod 600 *"
+    )
+    doors = 'doors: { devices: { listen: "127.0.0.1:8884", cert: door.crt, cert_key: door.key } }\n'
+    edit(machine, good + doors + "clients:\n  plc: { device: true, password_file: plc.pw }\n")
+    # The folder is no longer the service's to look into.
+    machine.sh("systemctl restart hobnail")
+    assert "devices at 127.0.0.1:8884" in show(machine, "StatusText")
+
+    def login(password):
+        command = f"mosquitto_pub -h 127.0.0.1 -p 8884 --cafile /tmp/ca.crt -u plc -P {password} -q 1 -t a -m b"
+        return machine.run("sh", "-c", command, check=False).returncode == 0
+
+    assert login("sesame") and not login("open")
+    machine.sh("cd /etc/hobnail/keys; chown hobnail:hobnail .; printf open | hobnail passwd --password-stdin plc.pw")
+    assert machine.sh("stat -c %U /etc/hobnail/keys/plc.pw") == "hobnail", "written for whoever owns the folder"
+    assert login("open") and not login("sesame"), "a changed password counts at once"
+    edit(machine, good)
+    machine.sh("rm /etc/hobnail/keys/*; systemctl restart hobnail")
+
+
+def several_run_side_by_side(machine):
+    text = "version: 1\nnetwork: second\ndoors: { programs: \"127.0.0.1:1884\" }\nbrokers:\n  b: { host: localhost }\n"
+    machine.run("tee", "/etc/hobnail/second.yaml", text=text)
+    machine.sh("mkdir -p /etc/hobnail/second.keys; systemctl start hobnail@second")
+    it_serves(machine, 1884)
+    it_serves(machine)
+    machine.sh("systemctl stop hobnail@second; rm -r /etc/hobnail/second.*")
+    assert machine.sh("ls -d /var/lib/hobnail-second") == "/var/lib/hobnail-second"
+
+
+def an_upgrade_under_traffic_refuses_nobody_and_keeps_state(machine):
+    machine.sh("touch /var/lib/hobnail/marker; echo '# mine' >>/etc/hobnail/topology.yaml")
+    # The three commands that hobnail.socket names.
+    machine.sh("systemctl stop hobnail; systemctl enable --now hobnail.socket; systemctl start hobnail")
+    for package, version in (("second.deb", "0.9.9"), ("first.deb", None)):
+        pid = show(machine, "MainPID")
+        knocking = machine.start_on_its_network(sys.executable, str(HERE / "knock.py"))
+        time.sleep(0.5)
+        machine.run("dpkg", "-i", f"/mnt/{package}")
+        wait_until("the new program runs", SOON, lambda: restarted(machine, pid))
+        time.sleep(0.5)
+        counts = json.loads(knocking.communicate("\n", timeout=SOON + 10)[0])
+        print(f"  {'up' if version else 'down'}grade: {counts}")
+        assert counts["refused"] == 0 and counts["answered"] > 20, counts
+        installed = machine.sh("dpkg-query -W -f '${Version}' hobnail")
+        assert (installed == version) == (version is not None), installed
+    kept = machine.sh("ls /var/lib/hobnail; tail -n 1 /etc/hobnail/topology.yaml")
+    assert kept == "marker\n# mine", kept
+    machine.sh("systemctl disable --now hobnail.socket; systemctl restart hobnail")
+
+
+def removed_it_leaves_what_is_yours_and_purged_it_leaves_nothing(machine):
+    machine.run("dpkg", "--remove", "hobnail")
+    assert machine.sh("ss -Hltn") == ""
+    assert machine.sh("tail -n 1 /etc/hobnail/topology.yaml; ls /var/lib/hobnail") == "# mine\nmarker"
+    machine.run("dpkg", "--purge", "hobnail")
+    left = machine.sh("find / -xdev -name '*hobnail*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*'")
+    assert left == "", left
+    machine.run("dpkg", "-i", "/mnt/first.deb")
+    assert show(machine, "ActiveState") == "active"
+    machine.run("dpkg", "--purge", "hobnail")
+
+
+def the_tarball_installs_runs_and_goes(machine):
+    machine.sh("cd /tmp; tar -xzf /mnt/first.tar.gz; cd hobnail-*; ./install.sh; ./install.sh")
+    assert show(machine, "ActiveState") == "active"
+    it_serves(machine)
+    machine.sh("cd /tmp/hobnail-*; ./install.sh --remove")
+    assert machine.sh("ss -Hltn; ls /etc/hobnail") == "keys\ntopology.yaml\ntopology.yaml.dist"
+    assert machine.run("sh", "-c", "command -v hobnail", check=False).returncode != 0
+
+
+LIFE = [
+    installing_starts_a_service_that_only_this_machine_reaches,
+    the_service_is_a_user_of_its_own_in_a_tight_box,
+    a_good_file_is_read_and_a_bad_one_changes_nothing,
+    a_start_with_a_bad_file_fails_once_and_is_not_tried_again,
+    killed_it_comes_back,
+    frozen_it_is_ended_by_the_watchdog_and_comes_back,
+    secrets_of_root_reach_it_as_credentials_and_its_own_at_once,
+    several_run_side_by_side,
+    an_upgrade_under_traffic_refuses_nobody_and_keeps_state,
+    removed_it_leaves_what_is_yours_and_purged_it_leaves_nothing,
+    the_tarball_installs_runs_and_goes,
+]
+
+
+def packages(binary, folder):
+    """The same program as two versions, one after the other."""
+    strip = ["strip", "-o", str(folder / "hobnail-amd64"), str(binary)]
+    subprocess.run(strip, check=True)
+    for name, more in (("first", []), ("second", ["--version", "0.9.9"])):
+        made = folder / name
+        made.mkdir()
+        shutil.copy(folder / "hobnail-amd64", made)
+        subprocess.run([REPOSITORY / "cross/package", "--out", made, *more, "amd64"], check=True, capture_output=True)
+        next(made.glob("*.deb")).rename(folder / f"{name}.deb")
+        next(made.glob("*.tar.gz")).rename(folder / f"{name}.tar.gz")
+
+
+def lintian_has_no_errors(folder):
+    lint = ["lintian", "--allow-root", "--fail-on", "error", str(folder / "first.deb")]
+    done = subprocess.run(lint, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(description="a package's whole life under systemd")
+    parser.add_argument("binary", nargs="?", default=REPOSITORY / "target/debug/hobnail", type=pathlib.Path)
+    parser.add_argument("--suite", default="bookworm")
+    args = parser.parse_args()
+    if missing := missing_tools():
+        sys.exit(f"missing here: {', '.join(missing)}; run tests/setup")
+    root = root_folder(REPOSITORY / "target/service", args.suite)
+    with tempfile.TemporaryDirectory(prefix="hobnail-service-") as folder:
+        folder = pathlib.Path(folder)
+        folder.chmod(0o755)
+        packages(args.binary.resolve(), folder)
+        lintian_has_no_errors(folder)
+        machine = Machine(root, folder)
+        try:
+            for step in LIFE:
+                began = time.monotonic()
+                print(step.__name__.replace("_", " "), flush=True)
+                try:
+                    step(machine)
+                except AssertionError:
+                    print(machine.run("journalctl", "-n", "30", "-o", "short-monotonic", check=False).stdout)
+                    raise
+                print(f"  {time.monotonic() - began:.1f} s", flush=True)
+        finally:
+            machine.stop()
+
+
+main()
