@@ -102,7 +102,7 @@ impl Broker {
         };
         let expiry = self.expiry_of(packet);
         self.bind(conn, session, packet, principal, expiry, now);
-        self.greet(conn, packet, assigned.as_deref(), present, expiry, now);
+        self.greet(conn, packet, assigned.as_deref(), present, expiry);
         if self.conns.get(conn).is_some_and(|connection| connection.unanswerable) {
             return self.ungreeted(conn, packet.version, now);
         }
@@ -223,15 +223,7 @@ impl Broker {
         if told && (asked == 0 || asked > longest) { longest } else { asked }
     }
 
-    fn greet(
-        &mut self,
-        conn: Key,
-        packet: &Connect<'_>,
-        assigned: Option<&str>,
-        present: bool,
-        expiry: Duration,
-        now: Now,
-    ) {
+    fn greet(&mut self, conn: Key, packet: &Connect<'_>, assigned: Option<&str>, present: bool, expiry: Duration) {
         let client_id = assigned.unwrap_or(packet.client_id);
         let limits = &self.settings.limits;
         let keep_alive_s = self.keep_alive_s(packet);
@@ -252,10 +244,7 @@ impl Broker {
         // 3.1 and 3.1.1: MQIsdp has no flag for a session that was there.
         let connack =
             if packet.version == Version::V31 { ConnAck { session_present: false, ..connack } } else { connack };
-        if !self.append(conn, &Packet::ConnAck(Box::new(connack)), packet.version) {
-            // A client that takes no packet of this size can be told nothing at all.
-            self.fault(conn, Reason::PACKET_TOO_LARGE, now);
-        }
+        self.send(conn, &Packet::ConnAck(Box::new(connack)), packet.version);
     }
 
     /// Topics that are this client's alone, as long as nobody takes its identifier, where it may hear answers there.

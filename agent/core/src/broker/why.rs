@@ -69,7 +69,7 @@ impl Broker {
     }
 
     /// False where the packet is larger than the client takes.
-    pub(super) fn append(&mut self, conn: Key, packet: &Packet<'_>, version: Version) -> bool {
+    fn append(&mut self, conn: Key, packet: &Packet<'_>, version: Version) -> bool {
         let Some(connection) = self.conns.get_mut(conn) else { return true };
         let room = connection.answer_bytes_max;
         let before = connection.control.len();
