@@ -19,9 +19,11 @@ import tempfile
 from servers import ROOT, free_port
 
 AT_ONCE = 4
+# Not one script but many sequences of packets, which have a runner of their own.
+SEQUENCES = "msg_sequence_test.py"
 # With psutil, which some scripts need; tests/setup installs it there.
 PYTHON = next((str(path) for path in [ROOT / "target/venv/bin/python"] if path.exists()), sys.executable)
-SCRIPT_SECONDS = 60
+SCRIPT_SECONDS = 120
 # How many ports each script is to be given, as its own list says.
 PORTS = re.compile(r"\((\d+), '\./([^']+)'")
 # Groups of scripts that are about something that is not MQTT, by the beginning of their names.
@@ -70,6 +72,8 @@ def run_one(work, script, ports):
                HOBNAIL_ALLOWANCES=str(allowances),
                HOBNAIL_BINARY=os.environ.get("HOBNAIL_BINARY", str(ROOT / "target/debug/hobnail")))
     command = [PYTHON, script, *map(str, ports)]
+    if script == SEQUENCES:
+        command = [PYTHON, str(ROOT / "tests/interop/mosquitto_sequences.py"), str(folder)]
     with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           start_new_session=True) as child:
         try:
@@ -102,7 +106,7 @@ def main():
             results = list(pool.map(lambda one: run_one(work, *one), zip(scripts, ports)))
     for script, (verdict, reason, said) in zip(scripts, results):
         print(f"{verdict:4}  {script}  {reason}".rstrip())
-        if verdict == "FAIL":
+        if verdict == "FAIL" or script == SEQUENCES:
             print("      " + "\n      ".join(said.strip().splitlines()[-14:]))
     counts = collections.Counter(verdict for verdict, _, _ in results)
     print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))

@@ -10,7 +10,10 @@ import os
 CONNACK, PUBACK, PUBREC, PUBCOMP, DISCONNECT = 0x20, 0x40, 0x50, 0x70, 0xE0
 REASON_STRING = 0x1F
 # Where the properties of a version 5 answer begin, and whether an empty block of them is left out.
-PROPS_AT = {0x40: (5, True), 0x50: (5, True), 0x62: (5, True), 0x70: (5, True), 0xE0: (3, True), 0x90: (4, False), 0xB0: (4, False)}
+PROPS_AT = {
+    0x20: (4, False), 0x40: (5, True), 0x50: (5, True), 0x62: (5, True), 0x70: (5, True), 0x90: (4, False),
+    0xB0: (4, False), 0xE0: (3, True),
+}
 # A server's own limits: receive maximum, topic alias maximum, maximum packet size, session expiry.
 LIMITS = (0x21, 0x22, 0x27, 0x11)
 # Properties whose value has a fixed size; all others in a CONNACK begin with their length.
@@ -25,7 +28,7 @@ def is_whole(packet):
 
 
 def without_reason_string(packet):
-    at, may_be_left_out = PROPS_AT.get(packet[0], (0, False))
+    at, may_be_left_out = PROPS_AT.get(packet[0], (0, False)) if packet else (0, False)
     if not at or len(packet) < at + 4 or packet[at + 1] != REASON_STRING:
         return packet
     size, text = packet[at], int.from_bytes(packet[at + 2 : at + 4], "big")
@@ -87,6 +90,9 @@ def install(mosq_test):
             missing = 2 - len(received) if len(received) < 2 else min(2 + received[1], 130) - len(received)
             more = sock.recv(max(missing, 1))
             received += more
+            if not received:
+                # Closed: what that means is the script's to say.
+                return expect_exactly(sock, name, expected)
             if not more or len(received) > 130:
                 break
         if not packet_matches(name, received, expected):
