@@ -33,29 +33,19 @@ REASONS = [
 ]
 
 
-def read_packet(sock):
-    packet = b""
-    while len(packet) < 2 or len(packet) < 2 + packet[1]:
-        more = sock.recv(2 - len(packet) if len(packet) < 2 else 2 + packet[1] - len(packet))
-        if not more:
-            break
-        packet += more
-    return packet
-
-
 def receive(self, sock, message):
     wanted = message.message
-    got = allowances.without_reason_string(read_packet(sock))
+    got = allowances.without_reason_string(allowances.read_packet(sock))
     if got != wanted and allowances.allowance(got, wanted) is None:
         raise ValueError(f"got ({got.hex(' ')}) wanted ({wanted.hex(' ')})")
 
 
 def disconnected(self, sock):
     try:
-        got = read_packet(sock)
-        # Version 5 may be told why (4.13.1): a DISCONNECT, or a CONNACK that refuses.
-        if got[:1] == b"\xe0" or got[:1] == b"\x20" and got[3] >= 0x80:
-            got = read_packet(sock)
+        got = allowances.read_packet(sock)
+        # Version 5 may be told why (4.13.1).
+        if allowances.is_refusal(got):
+            got = allowances.read_packet(sock)
     except ConnectionResetError:
         got = b""
     if got and self.expect_disconnect:

@@ -51,7 +51,8 @@ def settings(arguments):
 
 def main():
     port, lines = settings(sys.argv[1:])
-    limits, door, listeners, anonymous = {}, "programs", 0, None
+    # Mosquitto's own default, which some scripts count on.
+    limits, door, listeners, anonymous = {"inflight": 20}, "programs", 0, None
     websocket = unix = None
     for key, *values in lines:
         value = " ".join(values)
@@ -77,8 +78,7 @@ def main():
     doors = f'unix: "{unix}"' if unix else f'{door}: "127.0.0.1:{port}"'
     folder = pathlib.Path(tempfile.mkdtemp())
     text = f"version: 1\nnetwork: solo\nbrokers:\n  solo: {{ host: localhost }}\ndoors: {{ {doors} }}\n"
-    if limits:
-        text += "limits: { " + ", ".join(f"{key}: {value}" for key, value in limits.items()) + " }\n"
+    text += "limits: { " + ", ".join(f"{key}: {value}" for key, value in limits.items()) + " }\n"
     (folder / "solo.yaml").write_text(text)
     binary = os.environ["HOBNAIL_BINARY"]
     os.execv(binary, [binary, "run", str(folder / "solo.yaml")])
