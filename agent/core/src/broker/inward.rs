@@ -4,10 +4,10 @@
 //! be tried again after `Action::InwardRoom`.
 
 use super::message::{Content, Shared};
-use super::publish::RoomHere;
+use super::publish::{RoomHere, cost};
 use super::session::{Granted, Waiter};
 use super::table::Key;
-use super::{Action, Broker, outward};
+use super::{Action, Broker, message, outward};
 use crate::mqtt::packet::{Props, QoS};
 use crate::mqtt::props::{self, Prop};
 use crate::time::Now;
@@ -50,8 +50,8 @@ pub struct NoRoom;
 pub(super) struct InwardWaits {
     /// One or more queues, which know it.
     for_queues: bool,
-    /// The memory of all messages.
-    for_memory: bool,
+    /// So many bytes of the memory of all messages.
+    for_memory_bytes: u64,
 }
 
 impl Broker {
@@ -83,17 +83,20 @@ impl Broker {
             self.retain(&message, now);
         } else {
             self.matches(inward.topic, found);
-            match self.room_here(found, inward.qos) {
+            let size = message::size(inward.topic, inward.payload, inward.props);
+            match self.room_here(found, inward.qos, size) {
                 RoomHere::Enough => {
                     let message = self.inward_message(inward);
                     self.accept(message, found, None, now);
                 }
-                RoomHere::NoMemory if self.settings.when_full == WhenFull::DropNewest => {
-                    self.counters.dropped_full += 1;
-                    return Ok(());
-                }
-                RoomHere::NoMemory => {
-                    self.inward_waits.for_memory = true;
+                RoomHere::NoMemory | RoomHere::NoMemoryFor(_) => {
+                    let cost = cost(size, found.len());
+                    // One that no waiting makes room for is dropped whatever the store says.
+                    if self.settings.when_full == WhenFull::DropNewest || !self.could_be_stored(cost) {
+                        self.counters.dropped_full += 1;
+                        return Ok(());
+                    }
+                    self.inward_waits.for_memory_bytes = cost;
                     return Err(NoRoom);
                 }
                 RoomHere::Behind(full) | RoomHere::Blocked(full) => {
@@ -127,8 +130,9 @@ impl Broker {
 
     /// The same of the memory of all messages; looked at whenever something has been dealt with.
     pub(super) fn look_at_memory(&mut self) {
-        if self.inward_waits.for_memory && self.memory_bytes() < self.settings.limits.memory_bytes_max {
-            self.inward_waits.for_memory = false;
+        let cost = self.inward_waits.for_memory_bytes;
+        if cost > 0 && self.can_be_stored(cost) {
+            self.inward_waits.for_memory_bytes = 0;
             self.actions.push_back(Action::InwardRoom);
         }
     }

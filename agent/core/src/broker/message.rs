@@ -10,7 +10,7 @@ use crate::time::Now;
 /// Counted with every message for its bookkeeping.
 const OVERHEAD: usize = 96;
 /// Counted for every place where a message waits, once for each.
-const PLACE_BYTES: u64 = 64;
+pub const PLACE_BYTES: u64 = 64;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,10 +107,16 @@ impl Deref for Message {
     }
 }
 
+/// What a message of these parts counts for.
+#[must_use]
+pub fn size(topic: &str, payload: &[u8], props: &[u8]) -> u64 {
+    (topic.len() + payload.len() + props.len() + OVERHEAD) as u64
+}
+
 impl Content {
     #[must_use]
     pub fn size(&self) -> u64 {
-        (self.topic.len() + self.payload.len() + self.props.len() + OVERHEAD) as u64
+        size(&self.topic, &self.payload, &self.props)
     }
 
     #[must_use]

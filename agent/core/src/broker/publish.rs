@@ -9,7 +9,7 @@ use super::message::{Content, Place, Shared};
 use super::session::{Granted, Ids, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
-use super::{Broker, Flow, PATIENCE, Timer, Will, outward};
+use super::{Broker, Flow, PATIENCE, Timer, Will, message, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
 use crate::time::Now;
@@ -97,7 +97,8 @@ impl Broker {
         }
         let mut found = std::mem::take(&mut self.found);
         self.matches(topic, &mut found);
-        let flow = match self.room(&found, packet.qos, version) {
+        let size = message::size(topic, packet.payload, packet.props.as_bytes());
+        let flow = match self.room(&found, packet.qos, size, version) {
             Room::Enough => {
                 let message = self.message(topic, packet, now);
                 let offered = self.settings.outward.then(|| message.clone());
@@ -169,36 +170,35 @@ impl Broker {
     }
 
     /// Whether a message of this QoS can be taken now, for everyone who has a right to all of them.
-    fn room(&self, found: &[(Key, Granted)], qos: QoS, version: Version) -> Room {
+    fn room(&self, found: &[(Key, Granted)], qos: QoS, size: u64, version: Version) -> Room {
         if qos != QoS::AtMostOnce && self.outward_is_full() {
             return if version == Version::V5 { Room::Refuse } else { Room::WaitForOutward };
         }
-        match self.room_here(found, qos) {
+        match self.room_here(found, qos, size) {
             RoomHere::Enough => Room::Enough,
             RoomHere::Behind(who) => Room::WaitFor(who),
-            RoomHere::Blocked(_) if version == Version::V5 => Room::Refuse,
-            RoomHere::Blocked(who) => Room::WaitFor(who),
+            RoomHere::Blocked(_) | RoomHere::NoMemoryFor(_) if version == Version::V5 => Room::Refuse,
+            RoomHere::Blocked(who) | RoomHere::NoMemoryFor(who) => Room::WaitFor(who),
             RoomHere::NoMemory => Room::Refuse,
         }
     }
 
-    /// The same of this machine alone, whoever asks.
-    pub(super) fn room_here(&self, found: &[(Key, Granted)], qos: QoS) -> RoomHere {
+    /// The same of this machine alone, whoever asks: whether `size` bytes have room wherever they would wait.
+    pub(super) fn room_here(&self, found: &[(Key, Granted)], qos: QoS, size: u64) -> RoomHere {
         if qos == QoS::AtMostOnce {
             return RoomHere::Enough;
         }
         let limits = &self.settings.limits;
-        for (who, granted) in found {
+        let may_be_dropped = self.settings.when_full != WhenFull::Block;
+        let can_be_stored = self.can_be_stored(cost(size, found.len()));
+        for (who, _) in found.iter().filter(|(_, granted)| granted.options.qos != QoS::AtMostOnce) {
             let Some(session) = self.sessions.get(*who) else { continue };
-            if granted.options.qos == QoS::AtMostOnce || !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
-            {
-                continue;
-            }
-            if session.is_moving() {
-                return RoomHere::Behind(*who);
-            }
-            if self.settings.when_full == WhenFull::Block {
-                return RoomHere::Blocked(*who);
+            let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+            match (session.is_moving(), full) {
+                (true, true) => return RoomHere::Behind(*who),
+                (false, true) if !may_be_dropped => return RoomHere::Blocked(*who),
+                (false, false) if !may_be_dropped && !can_be_stored => return RoomHere::NoMemoryFor(*who),
+                (true | false, false) | (false, true) => {}
             }
         }
         if self.memory_bytes() < limits.memory_bytes_max {
@@ -216,6 +216,16 @@ impl Broker {
             WhenFull::DropOldest => RoomHere::Enough,
             WhenFull::DropNewest | WhenFull::Block => RoomHere::NoMemory,
         }
+    }
+
+    /// Whether so much more may wait for those who do not read.
+    pub(super) fn can_be_stored(&self, cost: u64) -> bool {
+        self.memory_bytes() + cost <= stored_bytes_max(&self.settings.limits)
+    }
+
+    /// Whether so much could ever wait for them.
+    pub(super) fn could_be_stored(&self, cost: u64) -> bool {
+        cost <= stored_bytes_max(&self.settings.limits)
     }
 
     /// Have `who` told when the session `full` has room.
@@ -463,12 +473,19 @@ pub(super) enum RoomHere {
     Behind(Key),
     /// Somebody has no room, stands still, and may lose nothing.
     Blocked(Key),
+    /// Somebody has room, stands still, and may lose nothing, but there is no memory to store it in.
+    NoMemoryFor(Key),
     NoMemory,
 }
 
 /// What may wait for those who do not read, so that something is left for those who do.
 fn stored_bytes_max(limits: &Limits) -> u64 {
     limits.memory_bytes_max / 4 * 3
+}
+
+/// What a message and the places where it waits count for, at the most.
+pub(super) fn cost(size: u64, places: usize) -> u64 {
+    size + places as u64 * message::PLACE_BYTES
 }
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {

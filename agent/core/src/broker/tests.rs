@@ -6,5 +6,7 @@ mod hostile;
 mod limits;
 mod memory;
 mod publish;
+mod seam;
+mod seam_inward;
 mod subscribe;
 mod words;

@@ -182,6 +182,26 @@ fn the_memory_of_all_messages_is_bounded() {
 }
 
 #[test]
+fn block_acknowledges_nothing_that_memory_has_no_room_for() {
+    let mut settings = settings();
+    settings.limits.memory_bytes_max = 10_000;
+    settings.when_full = WhenFull::Block;
+    let mut bench = Bench::with(settings);
+    let to = bench.connect(durable(V311, "s"));
+    bench.subscribe(to, "t", Q1);
+    bench.drop_socket(to);
+    let from = bench.client(V5, "p");
+    let mut acknowledged = 0;
+    for _ in 0..30 {
+        bench.publish(from, message("t", &"x".repeat(1_000), Q1, 1));
+        acknowledged += usize::from(bench.next(from) == Heard::PubAck(1, Reason::SUCCESS));
+    }
+    let again = bench.connect_with_backlog(durable(V311, "s"));
+    assert_eq!(bench.take_all(again).len(), acknowledged);
+    assert_eq!(bench.broker.counters().dropped_full, 0);
+}
+
+#[test]
 fn retained_messages_over_the_limit_are_not_kept_and_counted() {
     let mut bench = Bench::limited(|limits| limits.retained_len_max = 2);
     let from = bench.client(V5, "p");
