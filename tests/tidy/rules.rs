@@ -49,6 +49,10 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("mqtt", &["topic", "time"]),
     ("envelope", &["ids", "topic", "topology", "mqtt"]),
     ("home", &["ids", "time", "topology"]),
+    ("hlc", &["time"]),
+    ("stream", &["time"]),
+    ("frame", &["hlc", "stream", "topic"]),
+    ("interest", &["topic"]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
 ];
 

@@ -1,0 +1,102 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(text: &str) -> Rc<Record> {
+    Rc::new(Record {
+        topic: "t".into(),
+        envelope: text.as_bytes().into(),
+        expires: None,
+        qos: 1,
+        retain: false,
+        clear: false,
+        hlc: 0,
+    })
+}
+
+#[test]
+fn a_gap_is_refused_and_the_answer_says_where_the_copy_goes_on() {
+    let mut copy = Stream::default();
+    assert_eq!(copy.append(2, record("b")), Err(Need { from: 1 }));
+    assert_eq!(copy.append(1, record("a")), Ok(Added::New));
+    assert_eq!(copy.append(1, record("x")), Ok(Added::Known));
+    assert_eq!(copy.skip(3, 9), Err(Need { from: 2 }));
+    assert_eq!(copy.skip(2, 9), Ok(Added::New));
+    assert_eq!(copy.append(10, record("c")), Ok(Added::New));
+    assert_eq!(copy.after(0).map(|(seq, _)| seq), Some(1));
+    assert_eq!(copy.after(1).map(|(seq, _)| seq), Some(10));
+    assert_eq!(copy.after(10), None);
+}
+
+#[test]
+fn a_skip_that_begins_in_what_is_known_covers_the_rest() {
+    let mut copy = Stream::default();
+    copy.append(1, record("a")).unwrap();
+    copy.append(2, record("b")).unwrap();
+    assert_eq!(copy.skip(1, 5), Ok(Added::New));
+    assert_eq!((copy.last(), copy.len()), (5, 2), "what was there stays");
+    assert_eq!(copy.skip(1, 5), Ok(Added::Known));
+}
+
+#[test]
+fn what_is_not_here_cannot_be_stored_or_trimmed() {
+    let mut copy = Stream::default();
+    copy.append(1, record("a")).unwrap();
+    copy.mark_stored(7);
+    assert_eq!(copy.stored(), 1);
+    copy.trim(7);
+    assert_eq!((copy.trimmed(), copy.last(), copy.bytes()), (1, 1, 0));
+    assert_eq!(copy.append(2, record("b")), Ok(Added::New));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Send the copy the next `.0` numbers from where it says it is, or from one of the wrong places.
+    Send(u8, i8),
+    Trim(u8),
+    Drop,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (1..6u8, -2..3i8).prop_map(|(count, off)| Step::Send(count, off)),
+        (0..40u8).prop_map(Step::Trim),
+        Just(Step::Drop),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    /// Whatever is sent to it in whatever order: every third number of the origin is a skip, and each message that the
+    /// copy holds is the origin's own.
+    #[test]
+    fn every_copy_is_a_prefix_of_the_origin(steps in steps()) {
+        let mut copy = Stream::default();
+        for step in steps {
+            match step {
+                Step::Send(count, off) => {
+                    let from = copy.last().saturating_add(1).saturating_add_signed(i64::from(off)).max(1);
+                    for seq in from..from + u64::from(count) {
+                        let answer = if seq % 3 == 0 { copy.skip(seq, seq) } else { copy.append(seq, record(&seq.to_string())) };
+                        if let Err(need) = answer {
+                            prop_assert_eq!(need.from, copy.last() + 1);
+                        }
+                    }
+                }
+                Step::Trim(upto) => { copy.trim(u64::from(upto)); }
+                Step::Drop => { copy.pop_oldest(); }
+            }
+            let (mut cursor, mut bytes) = (copy.trimmed(), 0);
+            while let Some((seq, found)) = copy.after(cursor) {
+                prop_assert!(seq > cursor && seq <= copy.last() && seq % 3 != 0);
+                prop_assert_eq!(found, &record(&seq.to_string()));
+                for missing in cursor + 1..seq {
+                    prop_assert_eq!(missing % 3, 0, "only a skip leaves a hole");
+                }
+                bytes += found.size();
+                cursor = seq;
+            }
+            prop_assert_eq!(bytes, copy.bytes());
+        }
+    }
+}
