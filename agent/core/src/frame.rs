@@ -128,7 +128,6 @@ pub enum FrameError {
 
 /// The first frame of `bytes` and how long it is; `None` while it is not whole. The frame itself is `None` where its
 /// kind is not known.
-#[expect(clippy::type_complexity, reason = "the two layers of absence are what this function is about")]
 pub fn decode(bytes: &[u8], payload_max: usize) -> Result<Option<(Option<Frame<'_>>, usize)>, FrameError> {
     let Some((head, _)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*head) as usize;
