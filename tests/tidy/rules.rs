@@ -50,8 +50,8 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("envelope", &["ids", "topic", "topology", "mqtt"]),
     ("home", &["ids", "time", "topology"]),
     ("hlc", &["time"]),
-    ("stream", &["time"]),
-    ("frame", &["hlc", "stream", "topic"]),
+    ("stream", &["time", "topology", "envelope"]),
+    ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
 ];

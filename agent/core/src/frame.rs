@@ -4,8 +4,10 @@
 //! kind that is not known is passed over, so that a newer agent can say more. What a frame means stands in `node`.
 
 use crate::hlc::Hlc;
-use crate::stream::{LaneId, StreamId};
+use crate::envelope::SenderId;
+use crate::stream::StreamId;
 use crate::topic;
+use crate::topology::model::Lane;
 
 /// The version of this language that HELLO names.
 pub const VERSION: u8 = 1;
@@ -40,6 +42,8 @@ pub enum Frame<'a> {
         from: u64,
         to: u64,
     },
+    /// What I had up to here is gone, because it is safe elsewhere.
+    Trimmed { stream: StreamId, upto: u64 },
     /// What came of the records that you sent.
     Got(Got),
     /// Your last one did not follow: go on from here.
@@ -168,8 +172,9 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
             in_step: from.flag()?,
             hlc: from.hlc()?,
         }),
-        13 => Frame::Cursor { machine: from.u64()?, stream: from.stream()?, upto: from.u64()? },
+        13 => Frame::Cursor { machine: SenderId(from.u64()?), stream: from.stream()?, upto: from.u64()? },
         14 => Frame::Bye { reason: from.u8()? },
+        15 => Frame::Trimmed { stream: from.stream()?, upto: from.u64()? },
         _ => return Ok(None),
     };
     Ok(Some(frame))
@@ -178,13 +183,23 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
 pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
-    let kind = match frame {
+    let kind = put_fields(frame, out);
+    let length = u32::try_from(out.len() - start - 4).expect("a record is smaller than 4 GiB: its parts are limited");
+    if let Some((head, _)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<HEAD>()) {
+        let [a, b, c, d] = length.to_be_bytes();
+        *head = [a, b, c, d, kind];
+    }
+}
+
+/// All but the head; says which kind it is.
+fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
+    match frame {
         Frame::Hello(hello) => {
             out.push(hello.version);
             put_text(out, hello.name);
-            out.extend_from_slice(&hello.boot.to_be_bytes());
+            put_numbers(out, &[hello.boot]);
             put_text(out, hello.agent);
-            out.extend_from_slice(&hello.hlc.0.to_be_bytes());
+            put_numbers(out, &[hello.hlc.0]);
             1
         }
         Frame::Attach { fresh } => {
@@ -237,7 +252,7 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
             12
         }
         Frame::Cursor { machine, stream, upto } => {
-            put_numbers(out, &[*machine]);
+            put_numbers(out, &[machine.0]);
             put_stream(out, *stream);
             put_numbers(out, &[*upto]);
             13
@@ -246,11 +261,11 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
             out.push(*reason);
             14
         }
-    };
-    let length = u32::try_from(out.len() - start - 4).expect("a record is smaller than 4 GiB: its parts are limited");
-    if let Some((head, _)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<HEAD>()) {
-        let [a, b, c, d] = length.to_be_bytes();
-        *head = [a, b, c, d, kind];
+        Frame::Trimmed { stream, upto } => {
+            put_stream(out, *stream);
+            put_numbers(out, &[*upto]);
+            15
+        }
     }
 }
 
@@ -265,9 +280,9 @@ fn put_numbers(out: &mut Vec<u8>, numbers: &[u64]) {
 }
 
 fn put_stream(out: &mut Vec<u8>, stream: StreamId) {
-    out.extend_from_slice(&stream.sender.to_be_bytes());
+    out.extend_from_slice(&stream.sender.0.to_be_bytes());
     out.extend_from_slice(&stream.incarnation.to_be_bytes());
-    out.push(stream.lane.as_u8());
+    out.push(stream.lane.number());
 }
 
 fn put_carried(out: &mut Vec<u8>, carried: &Carried<'_>) {
@@ -320,8 +335,8 @@ impl<'a> Reader<'a> {
     }
 
     fn stream(&mut self) -> Result<StreamId, FrameError> {
-        let (sender, incarnation) = (self.u64()?, self.u32()?);
-        let lane = LaneId::from_u8(self.u8()?).ok_or(FrameError::Invalid(self.kind))?;
+        let (sender, incarnation) = (SenderId(self.u64()?), self.u32()?);
+        let lane = Lane::from_number(self.u8()?).ok_or(FrameError::Invalid(self.kind))?;
         Ok(StreamId { sender, incarnation, lane })
     }
 

@@ -12,51 +12,24 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::envelope::{Header, SenderId, Stamp};
 use crate::time::Now;
-
-/// How a stream is kept, and in which order it is sent: the greater goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LaneId {
-    Memory,
-    Disk,
-    Urgent,
-}
-
-impl LaneId {
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Urgent];
-
-    #[must_use]
-    pub fn from_u8(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Memory),
-            1 => Some(Self::Disk),
-            2 => Some(Self::Urgent),
-            3.. => None,
-        }
-    }
-
-    #[must_use]
-    pub fn as_u8(self) -> u8 {
-        match self {
-            Self::Memory => 0,
-            Self::Disk => 1,
-            Self::Urgent => 2,
-        }
-    }
-
-    /// Whether it outlives the process.
-    #[must_use]
-    pub fn is_kept(self) -> bool {
-        self != Self::Memory
-    }
-}
+use crate::topology::model::Lane;
 
 /// A stream, as the whole network names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
-    pub sender: u64,
+    /// First, so that the greater lane is the later one: it goes out first.
+    pub lane: Lane,
+    pub sender: SenderId,
     pub incarnation: u32,
-    pub lane: LaneId,
+}
+
+impl StreamId {
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
+        Self { lane: header.stamp.lane, sender: header.sender, incarnation: header.stamp.incarnation }
+    }
 }
 
 /// A message in a stream. Whoever relays it cannot open the envelope.
@@ -65,11 +38,8 @@ pub struct Record {
     pub topic: Box<str>,
     pub envelope: Box<[u8]>,
     pub expires: Option<Now>,
-    pub qos: u8,
-    pub retain: bool,
-    /// It clears what is retained under its topic.
-    pub clear: bool,
-    pub hlc: u64,
+    /// As the envelope says; nobody has proved it yet.
+    pub stamp: Stamp,
 }
 
 /// Counted with every record for its bookkeeping.

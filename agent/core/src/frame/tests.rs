@@ -4,9 +4,9 @@ use super::*;
 
 fn streams() -> impl Strategy<Value = StreamId> {
     (any::<u64>(), any::<u32>(), 0..3u8).prop_map(|(sender, incarnation, lane)| StreamId {
-        sender,
+        sender: SenderId(sender),
         incarnation,
-        lane: LaneId::from_u8(lane).unwrap(),
+        lane: Lane::from_number(lane).unwrap(),
     })
 }
 
@@ -34,8 +34,9 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
             in_step: d % 2 == 0,
             hlc: Hlc(d),
         }),
-        Frame::Cursor { machine: a, stream, upto: b },
+        Frame::Cursor { machine: SenderId(a), stream, upto: b },
         Frame::Bye { reason: a as u8 },
+        Frame::Trimmed { stream, upto: a },
     ]
 }
 

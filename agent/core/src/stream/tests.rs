@@ -1,16 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::envelope::ContentType;
+use crate::mqtt::packet::QoS;
 
 fn record(text: &str) -> Rc<Record> {
     Rc::new(Record {
         topic: "t".into(),
         envelope: text.as_bytes().into(),
         expires: None,
-        qos: 1,
-        retain: false,
-        clear: false,
-        hlc: 0,
+        stamp: Stamp { qos: QoS::AtLeastOnce, retain: false, clear: false, lane: Lane::Disk, seq: 1, incarnation: 0, content_type: ContentType(0), hlc: 0 },
     })
 }
 

@@ -185,6 +185,29 @@ pub enum Lane {
     Urgent,
 }
 
+impl Lane {
+    /// As it is written in envelopes and frames.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Memory => 0,
+            Self::Disk => 1,
+            Self::Urgent => 2,
+        }
+    }
+
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Memory, Self::Disk, Self::Urgent].into_iter().find(|lane| lane.number() == number)
+    }
+
+    /// Whether it outlives the process.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self != Self::Memory
+    }
+}
+
 /// A line under `tests:`: what the rights of this file are meant to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RightsTest {

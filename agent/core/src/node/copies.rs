@@ -1,0 +1,178 @@
+//! The streams that this machine has a copy of, and who else has how much of each.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::link::LinkId;
+use super::{Held, Node, STREAMS_MAX, Ticket};
+use crate::envelope::SenderId;
+use crate::stream::{Added, Need, Stream, StreamId};
+
+#[derive(Debug, Default)]
+pub struct Copy {
+    pub stream: Stream,
+    /// Given to the programs here, or passed over, up to here.
+    pub delivered: u64,
+    /// What each other broker has on its disk.
+    pub holders: BTreeMap<SenderId, u64>,
+    /// What each other machine has got of it.
+    pub cursors: BTreeMap<SenderId, u64>,
+    /// The link that it grows by.
+    pub source: Option<LinkId>,
+    /// Where it stood at the last sweep.
+    pub swept: u64,
+    /// The origin says that what comes before this is safe elsewhere; we do not believe it yet.
+    pub doubted: Option<u64>,
+    /// The other side was told where to go on, and has not yet.
+    pub needed: bool,
+    /// The newest stable number that the origin was told.
+    pub stable_said: u64,
+}
+
+impl Node {
+    /// The copy of a stream, a new one where there is none. `None`: there are too many.
+    pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
+        if self.copies.len() >= STREAMS_MAX && !self.copies.contains_key(&id) {
+            self.forget_a_stream()?;
+        }
+        Some(self.copies.entry(id).or_default())
+    }
+
+    /// One that is empty and not ours; the oldest incarnations sort no differently, so any will do.
+    fn forget_a_stream(&mut self) -> Option<()> {
+        let spare = self.copies.iter().find(|(id, copy)| copy.stream.is_empty() && id.sender != self.me);
+        let Some(spare) = spare.map(|(id, _)| *id) else {
+            self.counters.streams_refused += 1;
+            return None;
+        };
+        self.copies.remove(&spare);
+        Some(())
+    }
+
+    /// Put a record at the end of a copy. What is new is counted, sent on, given to the programs and made durable.
+    pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Need> {
+        let Some(copy) = self.copy(id) else { return Ok(()) };
+        match copy.stream.append(seq, record.clone())? {
+            Added::Known => return Ok(()),
+            Added::New => {}
+        }
+        copy.source = from.or(copy.source);
+        copy.needed = false;
+        self.bytes += record.size();
+        self.appended(id, seq);
+        if id.sender != self.me {
+            self.deliverable.insert(id);
+        }
+        // What is ours and kept goes out when it is stored.
+        if id.sender != self.me || !id.lane.is_kept() {
+            self.announce(id, Some(&record));
+        }
+        self.make_room();
+        Ok(())
+    }
+
+    pub(super) fn skip(&mut self, id: StreamId, from: u64, to: u64, link: Option<LinkId>) -> Result<(), Need> {
+        let Some(copy) = self.copy(id) else { return Ok(()) };
+        match copy.stream.skip(from, to)? {
+            Added::Known => return Ok(()),
+            Added::New => {}
+        }
+        copy.source = link.or(copy.source);
+        copy.needed = false;
+        self.appended(id, to);
+        if id.sender != self.me {
+            self.deliverable.insert(id);
+            self.announce(id, None);
+        }
+        Ok(())
+    }
+
+    /// A copy has grown to `seq`.
+    fn appended(&mut self, id: StreamId, seq: u64) {
+        self.grown.insert(id);
+        if id.lane.is_kept() && (id.sender == self.me || self.settings.is_broker()) {
+            self.ticket = Ticket(self.ticket.0 + 1);
+            self.unstored.push_back((self.ticket, id, seq));
+        } else if let Some(copy) = self.copies.get_mut(&id) {
+            // Nothing more will be done for it.
+            copy.stream.mark_stored(seq);
+            self.after_stored(id);
+        }
+    }
+
+    /// A copy is on disk up to `seq`.
+    pub(super) fn stored(&mut self, id: StreamId, seq: u64) {
+        let Some(copy) = self.copies.get_mut(&id) else { return };
+        copy.stream.mark_stored(seq);
+        if id.sender == self.me {
+            self.announce(id, None);
+        }
+        self.after_stored(id);
+    }
+
+    fn after_stored(&mut self, id: StreamId) {
+        if id.sender == self.me {
+            self.settle_offers(id);
+        } else if let Some(source) = self.copies.get(&id).and_then(|copy| copy.source) {
+            self.owe_got(source, id);
+        }
+        self.weigh_stability(id);
+    }
+
+    /// The newest number that is on as many broker disks as the network wants.
+    pub(super) fn stable(&self, id: StreamId) -> u64 {
+        let Some(copy) = self.copies.get(&id) else { return 0 };
+        let own = self.settings.is_broker().then(|| copy.stream.stored());
+        let mut disks: Vec<u64> = copy.holders.values().copied().chain(own).collect();
+        disks.sort_unstable_by(|a, b| b.cmp(a));
+        let wanted = self.settings.copies_wanted();
+        disks.get(wanted.saturating_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// What is on more disks than before: tell the origin, or take note of it here.
+    pub(super) fn weigh_stability(&mut self, id: StreamId) {
+        let stable = self.stable(id);
+        let Some(copy) = self.copies.get_mut(&id) else { return };
+        if stable <= copy.stable_said {
+            return;
+        }
+        copy.stable_said = stable;
+        if id.sender == self.me {
+            return self.own_is_stable(id, stable);
+        }
+        let origin = self.links.iter().find(|(_, link)| link.sender == id.sender && link.ready);
+        if let Some(origin) = origin.map(|(origin, _)| *origin) {
+            self.owe_got(origin, id);
+        }
+    }
+
+    pub(super) fn owe_got(&mut self, link: LinkId, id: StreamId) {
+        if let Some(known) = self.links.get_mut(&link)
+            && known.got_dirty.insert(id)
+        {
+            self.ask_transmit(link);
+        }
+    }
+
+    /// Let a copy forget everything up to `upto`.
+    pub(super) fn trim(&mut self, id: StreamId, upto: u64) {
+        if let Some(copy) = self.copies.get_mut(&id) {
+            let (_, bytes) = copy.stream.trim(upto);
+            self.bytes -= bytes;
+        }
+    }
+
+    /// Tells two copies apart that end at the same number but do not come from one origin; 0 where that is not known.
+    pub(super) fn mark(&self, id: StreamId, seq: u64) -> u64 {
+        let found = self.copies.get(&id).and_then(|copy| copy.stream.after(seq.saturating_sub(1)));
+        match found {
+            Some((at, record)) if at == seq => mark_of(record),
+            _ => 0,
+        }
+    }
+}
+
+/// The last bytes of an envelope authenticate all of it.
+fn mark_of(record: &Rc<crate::stream::Record>) -> u64 {
+    record.envelope.last_chunk().copied().map_or(0, u64::from_be_bytes)
+}

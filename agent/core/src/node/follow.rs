@@ -1,0 +1,220 @@
+//! What goes out by a link: for each stream that the other side follows, what it has not had yet, in order.
+
+use super::link::{Attached, Flow, Link, LinkId, WINDOW};
+use super::{Node, copies::Copy};
+use crate::envelope::SenderId;
+use crate::frame::{Carried, Frame, Got, encode};
+use crate::rights::Rights;
+use crate::stream::{Record, StreamId};
+use crate::time::Now;
+
+/// Why nothing more of a stream is put out.
+enum Stopped {
+    /// Nothing is left.
+    AtTheEnd,
+    /// The other side has to answer first.
+    ByWindow,
+    ByRoom,
+}
+
+impl Node {
+    /// Append what this link has to send to `out`, about `room` bytes at the most. What is left waits for the next call.
+    pub fn poll_transmit(&mut self, id: LinkId, out: &mut Vec<u8>, room: usize, now: Now) {
+        let end = out.len().saturating_add(room);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.transmit_asked = false;
+        out.append(&mut link.control);
+        if link.control.capacity() > 4096 {
+            link.control = Vec::new();
+        }
+        self.put_gots(id, out, end);
+        self.put_facts(id, out, end);
+        self.put_streams(id, out, end, now);
+        self.put_retained(id, out, end, now);
+        let more = self.links.get(&id).is_some_and(|link| {
+            let has = !link.got_dirty.is_empty() || !link.facts_dirty.is_empty() || !link.control.is_empty();
+            let streams = !link.pending.is_empty() && link.ready && link.in_flight < WINDOW;
+            has || streams || (link.walk.is_some() && link.ready)
+        });
+        if more {
+            self.ask_transmit(id);
+        }
+        self.settle(now);
+    }
+
+    fn put_gots(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize) {
+        while out.len() < end
+            && let Some(stream) = self.links.get_mut(&id).and_then(|link| link.got_dirty.pop_first())
+        {
+            let Some(copy) = self.copies.get(&stream) else { continue };
+            let received = if self.settings.is_broker() { copy.stream.last() } else { copy.delivered };
+            let stable = copy.stable_said;
+            encode(&Frame::Got(Got { stream, received, stored: copy.stream.stored(), stable }), out);
+        }
+    }
+
+    fn put_streams(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) {
+        let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return };
+        // The greatest lane goes first.
+        let mut open: Vec<StreamId> = link.pending.iter().rev().copied().collect();
+        while let Some(stream) = open.first().copied() {
+            open.remove(0);
+            match self.put_stream(id, stream, out, end, now) {
+                Stopped::AtTheEnd => {
+                    if let Some(link) = self.links.get_mut(&id) {
+                        link.pending.remove(&stream);
+                    }
+                }
+                Stopped::ByWindow | Stopped::ByRoom => return,
+            }
+        }
+    }
+
+    fn put_stream(&mut self, id: LinkId, stream: StreamId, out: &mut Vec<u8>, end: usize, now: Now) -> Stopped {
+        let me = self.me;
+        let (Some(link), Some(copy)) = (self.links.get_mut(&id), self.copies.get(&stream)) else {
+            return Stopped::AtTheEnd;
+        };
+        if !goes_by(&self.settings.role, me, link, stream, copy) {
+            return Stopped::AtTheEnd;
+        }
+        let upto = if stream.sender == me && stream.lane.is_kept() { copy.stream.stored() } else { copy.stream.last() };
+        let interest = self.interests.get(&link.peer);
+        let rights = self.settings.peers.get(&link.peer);
+        let to_broker = link.is_broker;
+        let wants = |record: &Record| to_broker || is_for(record, rights, interest);
+        loop {
+            let flow = link.flows.entry(stream).or_default();
+            let Some((seq, record)) = copy.stream.after(flow.scanned).filter(|(seq, _)| *seq <= upto) else {
+                tell_trimmed(flow, stream, copy, to_broker, out);
+                flow.scanned = flow.scanned.max(upto);
+                return Stopped::AtTheEnd;
+            };
+            if record.is_expired(now) {
+                self.counters.expired += 1;
+                flow.scanned = seq;
+                continue;
+            }
+            if !wants(record) {
+                flow.scanned = seq;
+                continue;
+            }
+            if link.in_flight >= WINDOW {
+                return Stopped::ByWindow;
+            }
+            if out.len() >= end {
+                return Stopped::ByRoom;
+            }
+            tell_trimmed(flow, stream, copy, to_broker, out);
+            tell_skipped(flow, stream, seq - 1, out);
+            encode(&Frame::Record(carried(record, now)), out);
+            let bytes = u32::try_from(record.size()).unwrap_or(u32::MAX);
+            flow.unacked.push_back((seq, bytes));
+            (flow.scanned, flow.told) = (seq, seq);
+            link.in_flight += u64::from(bytes);
+            self.counters.records_sent += 1;
+        }
+    }
+
+    /// A copy has grown: those who follow it may have something to get.
+    pub(super) fn announce(&mut self, stream: StreamId, record: Option<&Record>) {
+        let Some(copy) = self.copies.get(&stream) else { return };
+        let mut awake = Vec::new();
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.ready) {
+            if !goes_by(&self.settings.role, self.me, link, stream, copy) {
+                continue;
+            }
+            let (rights, interest) = (self.settings.peers.get(&link.peer), self.interests.get(&link.peer));
+            if link.is_broker || record.is_none_or(|record| is_for(record, rights, interest)) {
+                link.pending.insert(stream);
+                awake.push(*id);
+            }
+        }
+        awake.into_iter().for_each(|id| self.ask_transmit(id));
+    }
+
+    /// Tell how far each stream has been looked through, where that is further than was told.
+    pub(super) fn tell_passed_over(&mut self) {
+        for id in self.links.iter().filter(|(_, link)| link.ready).map(|(id, _)| *id).collect::<Vec<_>>() {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            let mut out = Vec::new();
+            for (stream, flow) in link.flows.iter_mut().filter(|(_, flow)| flow.told < flow.scanned) {
+                if !link.pending.contains(stream) {
+                    let upto = flow.scanned;
+                    tell_skipped(flow, *stream, upto, &mut out);
+                }
+            }
+            if !out.is_empty() {
+                link.control.append(&mut out);
+                self.ask_transmit(id);
+            }
+        }
+    }
+
+    /// Streams that the other broker lags behind in go to it by this link too, whoever should have sent them.
+    pub(super) fn relay_what_lags(&mut self, id: LinkId, sender: SenderId) {
+        if !self.settings.is_broker() {
+            return self.ask_transmit(id);
+        }
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.ready && link.is_broker) else {
+            return self.ask_transmit(id);
+        };
+        for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender) {
+            let flow = link.flows.entry(*stream).or_default();
+            let lags = flow.acked < copy.swept && flow.told <= flow.acked;
+            if lags && !flow.relayed {
+                flow.relayed = true;
+                link.pending.insert(*stream);
+            } else if flow.relayed && flow.acked >= copy.stream.last() {
+                flow.relayed = false;
+            }
+        }
+        self.ask_transmit(id);
+    }
+}
+
+/// Whether this stream goes out by this link.
+fn goes_by(role: &crate::assign::Role, me: SenderId, link: &Link, stream: StreamId, copy: &Copy) -> bool {
+    if stream.sender == link.sender || !link.ready {
+        return false;
+    }
+    let is_broker = matches!(role, crate::assign::Role::Broker { .. });
+    match (is_broker, link.is_broker) {
+        // A client sends its own to its home.
+        (false, _) => stream.sender == me && link.attached == Attached::Yes,
+        (true, false) => link.attached == Attached::Yes,
+        // Another broker gets from us what comes from here, and the rest only where it lags.
+        (true, true) => {
+            let relayed = || link.flows.get(&stream).is_some_and(|flow| flow.relayed);
+            stream.sender == me || copy.by_origin || relayed()
+        }
+    }
+}
+
+fn is_for(record: &Record, rights: Option<&Rights>, interest: Option<&crate::interest::Interest>) -> bool {
+    let wanted = record.stamp.retain || interest.is_some_and(|interest| interest.matches(&record.topic));
+    // Clients do not know the rights of others; they send to brokers only.
+    wanted && rights.is_none_or(|rights| rights.subscribe.topic(&record.topic))
+}
+
+/// What is no longer here, to a broker: it may know better than that nobody has it.
+fn tell_trimmed(flow: &mut Flow, stream: StreamId, copy: &Copy, to_broker: bool, out: &mut Vec<u8>) {
+    let trimmed = copy.stream.trimmed();
+    if to_broker && flow.told < trimmed {
+        encode(&Frame::Trimmed { stream, upto: trimmed }, out);
+        flow.told = trimmed;
+        flow.scanned = flow.scanned.max(trimmed);
+    }
+}
+
+fn tell_skipped(flow: &mut Flow, stream: StreamId, upto: u64, out: &mut Vec<u8>) {
+    if flow.told < upto {
+        encode(&Frame::Skip { stream, from: flow.told + 1, to: upto }, out);
+        flow.told = upto;
+    }
+}
+
+pub fn carried(record: &Record, now: Now) -> Carried<'_> {
+    let left = record.expires.map_or(0, |at| at.since(now).as_secs().saturating_add(1));
+    Carried { expiry_s: u32::try_from(left).unwrap_or(u32::MAX), topic: &record.topic, envelope: &record.envelope }
+}

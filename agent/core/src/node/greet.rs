@@ -1,0 +1,460 @@
+//! Links that come, attach, beat, and go.
+
+use super::link::{Attached, Link, LinkId, Phase, Side};
+use super::{Action, Node};
+use crate::envelope::SenderId;
+use crate::frame::{Beat, Frame, Fresh, Hello, VERSION, decode, encode};
+use crate::home::{Life, Pace};
+use crate::ids::Name;
+use crate::stream::StreamId;
+use crate::time::Now;
+
+pub const AGENT: &str = env!("CARGO_PKG_VERSION");
+
+/// Control frames that the other side may leave unread before its link is given up.
+const CONTROL_BYTES_MAX: usize = 4 << 20;
+/// Input that is not yet a whole frame and is kept when none is expected.
+const INPUT_BYTES_KEPT: usize = 4 << 10;
+
+/// Why a link ends, as BYE says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    Stopping,
+    /// Another link to the same machine took its place.
+    Replaced,
+    /// What it said was against the rules.
+    Fault,
+    /// It speaks a language that is not known here.
+    Version,
+    /// It is not needed any more.
+    Unneeded,
+}
+
+impl Parting {
+    fn number(self) -> u8 {
+        match self {
+            Self::Stopping => 1,
+            Self::Replaced => 2,
+            Self::Fault => 3,
+            Self::Version => 4,
+            Self::Unneeded => 5,
+        }
+    }
+}
+
+impl Node {
+    /// A link stands, and its TLS has proved that `peer` is on the other side.
+    pub fn handle_link_open(&mut self, peer: &Name, side: Side, now: Now) -> LinkId {
+        self.links_opened += 1;
+        let id = LinkId(self.links_opened);
+        let sender = SenderId::of(&self.settings.network, peer);
+        let is_broker = self.settings.is_a_broker(peer);
+        let mut link = Link::new(peer.clone(), sender, side, is_broker, now);
+        let hello = Hello {
+            version: VERSION,
+            name: self.settings.me.as_str(),
+            boot: self.boot,
+            agent: AGENT,
+            hlc: self.clock.last(),
+        };
+        encode(&Frame::Hello(hello), &mut link.control);
+        self.links.insert(id, link);
+        self.ask_transmit(id);
+        self.settle(now);
+        id
+    }
+
+    pub fn handle_link_bytes(&mut self, id: LinkId, bytes: &[u8], now: Now) {
+        self.heard(id, now);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut input = std::mem::take(&mut link.input);
+        let whole = if input.is_empty() {
+            bytes
+        } else {
+            input.extend_from_slice(bytes);
+            &input
+        };
+        let used = self.frames(id, whole, now);
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.phase != Phase::Closing) {
+            let rest = whole.get(used..).unwrap_or(&[]);
+            if input.is_empty() {
+                link.input.extend_from_slice(rest);
+            } else {
+                input.drain(..used);
+                if input.capacity() > INPUT_BYTES_KEPT && input.is_empty() {
+                    input = Vec::new();
+                }
+                link.input = input;
+            }
+        }
+        self.settle(now);
+    }
+
+    fn heard(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.pulse.handle_heard(now);
+        if link.is_broker && self.by_peer.get(&link.peer) == Some(&id) {
+            let peer = link.peer.clone();
+            self.home.handle_heard(&peer, now);
+        }
+    }
+
+    /// Deal with every whole frame, and say how many bytes are done with.
+    fn frames(&mut self, id: LinkId, bytes: &[u8], now: Now) -> usize {
+        let mut used = 0;
+        loop {
+            let Some(phase) = self.links.get(&id).map(|link| link.phase) else { return bytes.len() };
+            if phase == Phase::Closing {
+                return bytes.len();
+            }
+            match decode(bytes.get(used..).unwrap_or(&[]), self.settings.payload_bytes_max) {
+                Ok(None) => return used,
+                Ok(Some((frame, length))) => {
+                    used += length;
+                    match frame {
+                        Some(frame) => self.frame(id, phase, &frame, now),
+                        None => self.counters.frames_unknown += 1,
+                    }
+                }
+                Err(_) => {
+                    self.fault(id);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, id: LinkId, phase: Phase, frame: &Frame<'_>, now: Now) {
+        match (phase, frame) {
+            (Phase::Greeting, Frame::Hello(hello)) => self.greeted(id, hello, now),
+            (Phase::Greeting, _) | (Phase::Open, Frame::Hello(_)) => self.fault(id),
+            (Phase::Closing, _) => {}
+            (Phase::Open, Frame::Attach { fresh }) => self.attach_comes(id, *fresh),
+            (Phase::Open, Frame::Detach) => self.detach_comes(id, now),
+            (Phase::Open, Frame::Have { stream, upto, mark }) => self.have_comes(id, *stream, *upto, *mark, now),
+            (Phase::Open, Frame::Ready) => self.ready_comes(id, now),
+            (Phase::Open, Frame::Record(carried)) => self.record_comes(id, carried, now),
+            (Phase::Open, Frame::Skip { stream, from, to }) => self.skip_comes(id, *stream, *from, *to),
+            (Phase::Open, Frame::Trimmed { stream, upto }) => self.trimmed_comes(id, *stream, *upto),
+            (Phase::Open, Frame::Got(got)) => self.got_comes(id, *got, now),
+            (Phase::Open, Frame::Need { stream, from }) => self.need_comes(id, *stream, *from),
+            (Phase::Open, Frame::Retained(carried)) => self.retained_comes(id, carried, now),
+            (Phase::Open, Frame::Fact(fact)) => self.hear_fact(id, fact, now),
+            (Phase::Open, Frame::Beat(beat)) => self.beat_comes(id, beat, now),
+            (Phase::Open, Frame::Cursor { machine, stream, upto }) => self.cursor_comes(id, *machine, *stream, *upto),
+            (Phase::Open, Frame::Bye { .. }) => self.close(id),
+        }
+    }
+
+    fn greeted(&mut self, id: LinkId, hello: &Hello<'_>, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if hello.version != VERSION {
+            self.counters.versions_refused += 1;
+            return self.bye(id, Parting::Version);
+        }
+        if hello.name != link.peer.as_str() {
+            return self.fault(id);
+        }
+        link.phase = Phase::Open;
+        link.greeted = true;
+        link.boot = hello.boot;
+        link.agent = hello.agent.into();
+        let (peer, is_broker) = (link.peer.clone(), link.is_broker);
+        self.clock.hear(hello.hlc);
+        if let Some(other) = self.by_peer.get(&peer).copied()
+            && !self.replaces(id, other)
+        {
+            return self.bye(id, Parting::Replaced);
+        }
+        if let Some(other) = self.by_peer.insert(peer.clone(), id) {
+            self.bye(other, Parting::Replaced);
+            self.left(other, now);
+        }
+        if is_broker {
+            self.home.handle_link_up(&peer, now);
+        }
+        if self.settings.is_broker() && is_broker {
+            self.name_copies(id);
+        }
+    }
+
+    /// Of two links to one machine both sides keep the same: the newer one if the machine or its caller is another,
+    /// else the one that the machine with the lesser name called by.
+    fn replaces(&self, new: LinkId, old: LinkId) -> bool {
+        let (Some(new), Some(old)) = (self.links.get(&new), self.links.get(&old)) else { return true };
+        if new.boot != old.boot || new.side == old.side {
+            return true;
+        }
+        let called_by_lesser = match new.side {
+            Side::Dialed => self.settings.me < new.peer,
+            Side::Accepted => new.peer < self.settings.me,
+        };
+        called_by_lesser
+    }
+
+    /// Tell the other side where each of the copies ends that it might go on with.
+    fn name_copies(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (sender, to_broker, broker) = (link.sender, link.is_broker, self.settings.is_broker());
+        let of_interest = |stream: &StreamId| match (broker, to_broker) {
+            // To a client: its own streams. To a home: everybody else's.
+            (true, false) => stream.sender == sender,
+            (true, true) => true,
+            (false, _) => stream.sender != self.me,
+        };
+        let mut out = Vec::new();
+        for (stream, copy) in self.copies.iter().filter(|(stream, _)| of_interest(stream)) {
+            let upto = copy.stream.last();
+            if upto > 0 {
+                encode(&Frame::Have { stream: *stream, upto, mark: self.mark(*stream, upto) }, &mut out);
+            }
+        }
+        encode(&Frame::Ready, &mut out);
+        self.say(id, &out);
+    }
+
+    /// Our machine of home says that this broker is to be it.
+    pub(super) fn attach_to(&mut self, name: &Name, now: Now) {
+        let before = self.links.iter().filter(|(_, link)| link.attached == Attached::Yes && link.is_broker);
+        let before: Vec<LinkId> = before.map(|(id, _)| *id).collect();
+        for id in before {
+            self.say_frame(id, &Frame::Detach);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.attached = Attached::No;
+                link.ready = false;
+                link.forget_flows();
+            }
+        }
+        let Some(id) = self.by_peer.get(name).copied() else { return };
+        let fresh = if self.fresh { Fresh::Yes } else { Fresh::No };
+        self.say_frame(id, &Frame::Attach { fresh });
+        if let Some(link) = self.links.get_mut(&id) {
+            link.attached = Attached::Yes;
+            link.forget_flows();
+        }
+        self.name_copies(id);
+        self.status_due = now;
+    }
+
+    fn attach_comes(&mut self, id: LinkId, fresh: Fresh) {
+        let broker = self.settings.is_broker();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !broker || link.is_broker {
+            return self.fault(id);
+        }
+        link.attached = Attached::Naming { fresh: fresh == Fresh::Yes };
+        link.ready = false;
+        link.forget_flows();
+    }
+
+    fn detach_comes(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.attached = Attached::No;
+        link.ready = false;
+        link.forget_flows();
+        self.tell_attached(now);
+    }
+
+    fn have_comes(&mut self, id: LinkId, stream: StreamId, upto: u64, mark: u64, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (sender, is_broker) = (link.sender, link.is_broker);
+        if link.flows.len() >= super::STREAMS_MAX && !link.flows.contains_key(&stream) {
+            return;
+        }
+        link.restart(stream, upto);
+        if stream.sender == self.me && is_broker && self.disagrees(stream, upto, mark) {
+            return self.begin_anew(stream, now);
+        }
+        if let Some(copy) = self.copies.get_mut(&stream) {
+            if is_broker {
+                // It says so itself, so a disk that was wiped counts as wiped.
+                copy.holders.insert(sender, upto.min(copy.stream.last()));
+            } else if sender != stream.sender {
+                copy.cursors.insert(sender, upto);
+            }
+        }
+    }
+
+    /// Whether another machine's copy of our own stream cannot be of what we wrote.
+    fn disagrees(&self, stream: StreamId, upto: u64, mark: u64) -> bool {
+        if !self.outbox.streams().any(|own| own == stream) {
+            return false;
+        }
+        let last = self.copies.get(&stream).map_or(0, |copy| copy.stream.last());
+        let ours = self.mark(stream, upto);
+        upto > last || (mark != 0 && ours != 0 && mark != ours)
+    }
+
+    fn ready_comes(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.ready = true;
+        let was = link.attached;
+        let sender = link.sender;
+        if let Attached::Naming { fresh } = was {
+            link.attached = Attached::Yes;
+            if fresh {
+                link.walk = Some("".into());
+                self.begin_with_now(id, sender);
+            }
+            self.name_copies(id);
+            self.tell_attached(now);
+        } else if was == Attached::Yes {
+            // Our home has told us where everything begins.
+            self.fresh = false;
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            if link.is_broker && self.settings.is_broker() {
+                link.walk = Some("".into());
+            }
+            let all = self.copies.keys().copied().filter(|stream| stream.sender != sender);
+            link.pending.extend(all);
+        }
+        self.relay_what_lags(id, sender);
+        self.tell_everything(id);
+    }
+
+    /// For a machine that knows nothing yet every stream begins with what comes now.
+    fn begin_with_now(&mut self, id: LinkId, sender: SenderId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut out = Vec::new();
+        for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender) {
+            let last = copy.stream.last();
+            if last > 0 && !link.flows.contains_key(stream) {
+                encode(&Frame::Skip { stream: *stream, from: 1, to: last }, &mut out);
+                link.restart(*stream, last);
+            }
+        }
+        self.say(id, &out);
+    }
+
+    pub(super) fn send_beat(&mut self, id: LinkId, now: Now) {
+        let (in_step, hlc) = (self.in_step, self.clock.last());
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.beat_sent = link.beat_sent.wrapping_add(1);
+        link.beat_sent_at = now;
+        let ago = now.since(link.beat_heard_at).as_micros();
+        let beat = Beat {
+            number: link.beat_sent,
+            heard: link.beat_heard,
+            heard_ago_us: u32::try_from(ago).unwrap_or(u32::MAX),
+            in_step,
+            hlc,
+        };
+        self.say_frame(id, &Frame::Beat(beat));
+    }
+
+    fn beat_comes(&mut self, id: LinkId, beat: &Beat, now: Now) {
+        self.clock.hear(beat.hlc);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.beat_heard = beat.number;
+        link.beat_heard_at = now;
+        if beat.heard == link.beat_sent && beat.heard != 0 {
+            let there = u64::from(beat.heard_ago_us);
+            let whole = u64::try_from(now.since(link.beat_sent_at).as_micros()).unwrap_or(u64::MAX);
+            link.rtt_us = Some(whole.saturating_sub(there));
+        }
+        let (peer, is_broker) = (link.peer.clone(), link.is_broker);
+        if is_broker {
+            let pace = if beat.in_step { Pace::InStep } else { Pace::Behind };
+            self.home.handle_beat(&peer, pace, now);
+        } else {
+            // Clients beat; we answer.
+            self.send_beat(id, now);
+        }
+    }
+
+    /// The connection is gone, whoever closed it.
+    pub fn handle_link_closed(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.peer.clone();
+        if self.by_peer.get(&peer) == Some(&id) {
+            self.by_peer.remove(&peer);
+            if link.is_broker {
+                self.home.handle_link_down(&peer, now);
+            }
+        } else if link.side == Side::Dialed && !link.greeted && !self.by_peer.contains_key(&peer) {
+            self.home.handle_dial_failed(&peer, now);
+        }
+        self.left(id, now);
+        self.links.remove(&id);
+        self.settle(now);
+    }
+
+    /// What hung on this link hangs on it no longer.
+    fn left(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let was = std::mem::replace(&mut link.attached, Attached::No);
+        link.ready = false;
+        link.forget_flows();
+        if was == Attached::Yes && self.settings.is_broker() {
+            self.tell_attached(now);
+        }
+        for copy in self.copies.values_mut().filter(|copy| copy.source == Some(id)) {
+            copy.source = None;
+            copy.needed = false;
+            copy.doubted = None;
+        }
+    }
+
+    /// The machine of home gives this link up.
+    pub(super) fn drop_link(&mut self, name: &Name, now: Now) {
+        let Some(id) = self.by_peer.remove(name) else {
+            self.actions.push_back(Action::Undial(name.clone()));
+            return;
+        };
+        self.bye(id, Parting::Unneeded);
+        self.left(id, now);
+    }
+
+    pub(super) fn bye(&mut self, id: LinkId, why: Parting) {
+        self.say_frame(id, &Frame::Bye { reason: why.number() });
+        self.close(id);
+    }
+
+    fn fault(&mut self, id: LinkId) {
+        self.counters.link_faults += 1;
+        self.bye(id, Parting::Fault);
+    }
+
+    pub(super) fn close(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && link.phase != Phase::Closing
+        {
+            link.phase = Phase::Closing;
+            self.actions.push_back(Action::Close(id));
+        }
+    }
+
+    pub(super) fn say_frame(&mut self, id: LinkId, frame: &Frame<'_>) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.phase != Phase::Closing) else { return };
+        encode(frame, &mut link.control);
+        self.after_saying(id);
+    }
+
+    fn say(&mut self, id: LinkId, frames: &[u8]) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.phase != Phase::Closing) else { return };
+        link.control.extend_from_slice(frames);
+        self.after_saying(id);
+    }
+
+    fn after_saying(&mut self, id: LinkId) {
+        let too_much = self.links.get(&id).is_some_and(|link| link.control.len() > CONTROL_BYTES_MAX);
+        if too_much {
+            self.counters.links_unread += 1;
+            return self.close(id);
+        }
+        self.ask_transmit(id);
+    }
+
+    /// Links of clients that have fallen silent; those of brokers are judged by `home`.
+    pub(super) fn judge_clients(&mut self, now: Now) {
+        let silent = |link: &Link| self.home.life(&link.pulse, now) == Life::Dead && link.phase != Phase::Closing;
+        let counted = |id: &LinkId, link: &Link| link.is_broker && self.by_peer.get(&link.peer) == Some(id);
+        let dead = self.links.iter().filter(|(id, link)| !counted(id, link) && silent(link));
+        let dead: Vec<LinkId> = dead.map(|(id, _)| *id).collect();
+        for id in dead {
+            self.counters.links_silent += 1;
+            self.close(id);
+        }
+    }
+}

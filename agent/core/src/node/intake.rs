@@ -1,0 +1,204 @@
+//! What comes in by a link: records and skips that make copies grow, and what the other side says of ours.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::link::{Attached, Link, LinkId};
+use super::{Node, copies::Copy};
+use crate::envelope::{Header, SenderId};
+use crate::frame::{Carried, Frame, Got};
+use crate::stream::{Need, Record, StreamId};
+use crate::time::Now;
+
+/// Whose streams may come in by a link.
+enum Road {
+    Open,
+    /// Not by this link.
+    Wrong,
+}
+
+impl Node {
+    pub(super) fn record_comes(&mut self, id: LinkId, carried: &Carried<'_>, now: Now) {
+        let Ok(header) = Header::peek(carried.envelope) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let stream = StreamId::of(&header);
+        let seq = header.stamp.seq;
+        let Some(allowed) = self.weigh_record(id, stream, carried.topic) else { return };
+        if self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some()) {
+            return;
+        }
+        let added = if allowed {
+            let record = Rc::new(unpack(carried, header, now));
+            let is_next = self.copies.get(&stream).map_or(0, |copy| copy.stream.last()) + 1 == seq;
+            if is_next && record.stamp.retain && self.settings.is_broker() {
+                self.note_retained(&record, stream.sender);
+            }
+            self.append(stream, seq, record, Some(id))
+        } else {
+            self.counters.refused_rights += 1;
+            self.skip(stream, seq, seq, Some(id))
+        };
+        self.answer_growth(id, stream, added);
+    }
+
+    /// Whether a record of this stream may come by this link at all, and whether its origin may send to that topic.
+    fn weigh_record(&mut self, id: LinkId, stream: StreamId, topic: &str) -> Option<bool> {
+        let link = self.links.get(&id)?;
+        match road(self, link, stream) {
+            Road::Open => {}
+            Road::Wrong => {
+                self.counters.frames_refused += 1;
+                return None;
+            }
+        }
+        if self.settings.is_broker() && link.sender == stream.sender {
+            let rights = self.settings.peers.get(&link.peer);
+            return Some(rights.is_some_and(|rights| rights.publish.topic(topic)));
+        }
+        Some(true)
+    }
+
+    pub(super) fn skip_comes(&mut self, id: LinkId, stream: StreamId, from: u64, to: u64) {
+        let Some(link) = self.links.get(&id) else { return };
+        if from == 0 || to < from || matches!(road(self, link, stream), Road::Wrong) {
+            self.counters.frames_refused += 1;
+            return;
+        }
+        if self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some()) {
+            return;
+        }
+        let added = self.skip(stream, from, to, Some(id));
+        self.answer_growth(id, stream, added);
+    }
+
+    /// The other side has forgotten what came before, since it is safe elsewhere. If this disk was wiped, "elsewhere"
+    /// may be a broker that is not here yet: wait for it, but not for ever.
+    pub(super) fn trimmed_comes(&mut self, id: LinkId, stream: StreamId, upto: u64) {
+        let Some(link) = self.links.get(&id) else { return };
+        if matches!(road(self, link, stream), Road::Wrong) {
+            self.counters.frames_refused += 1;
+            return;
+        }
+        let (by_broker, settled) = (link.is_broker, self.settled);
+        let Some(copy) = self.copy(stream) else { return };
+        let from = copy.stream.last() + 1;
+        if upto < from {
+            return;
+        }
+        if !by_broker && !settled {
+            copy.doubted = Some(upto);
+            copy.source = Some(id);
+            self.counters.doubted += 1;
+            return;
+        }
+        copy.doubted = None;
+        let added = self.skip(stream, from, upto, Some(id));
+        self.answer_growth(id, stream, added);
+    }
+
+    /// What was doubted is believed from now on, or has come from elsewhere: let the origins go on.
+    pub(super) fn doubt_no_longer(&mut self) {
+        let doubted: Vec<(StreamId, Option<LinkId>, u64)> = self
+            .copies
+            .iter_mut()
+            .filter(|(_, copy)| copy.doubted.is_some())
+            .map(|(id, copy)| {
+                copy.doubted = None;
+                (*id, copy.source, copy.stream.last() + 1)
+            })
+            .collect();
+        for (stream, source, from) in doubted {
+            if let Some(source) = source {
+                self.say_frame(source, &Frame::Need { stream, from });
+            }
+        }
+    }
+
+    fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Need>) {
+        match added {
+            Ok(()) => self.owe_got(id, stream),
+            Err(Need { from }) => {
+                let asked = self.copies.get_mut(&stream).map(|copy| std::mem::replace(&mut copy.needed, true));
+                // Once is enough: what is on its way now would each ask again.
+                if asked == Some(false) {
+                    self.counters.gaps += 1;
+                    self.say_frame(id, &Frame::Need { stream, from });
+                }
+            }
+        }
+    }
+
+    pub(super) fn need_comes(&mut self, id: LinkId, stream: StreamId, from: u64) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        // Only a stream that is on its way there can be short of something.
+        if link.flows.contains_key(&stream) {
+            link.restart(stream, from.saturating_sub(1));
+            self.ask_transmit(id);
+        }
+    }
+
+    pub(super) fn got_comes(&mut self, id: LinkId, got: Got, _now: Now) {
+        let last = self.copies.get(&got.stream).map_or(0, |copy| copy.stream.last());
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (sender, is_broker) = (link.sender, link.is_broker);
+        // A broker may have more of a stream than we do, by another road. Who else has more than there is, errs.
+        let received = if is_broker { got.received } else { got.received.min(last) };
+        if link.flows.len() < super::STREAMS_MAX || link.flows.contains_key(&got.stream) {
+            link.answered(got.stream, received);
+        }
+        let more = !link.pending.is_empty();
+        if let Some(copy) = self.copies.get_mut(&got.stream) {
+            note_progress(copy, sender, is_broker, got);
+        }
+        if is_broker {
+            self.weigh_stability(got.stream);
+            if got.stream.sender == self.me {
+                self.own_is_elsewhere(got.stream, got.stored);
+                self.own_is_stable(got.stream, got.stable);
+            }
+        }
+        if more {
+            self.ask_transmit(id);
+        }
+    }
+
+    /// A broker tells how far a machine that is attached to it has got.
+    pub(super) fn cursor_comes(&mut self, id: LinkId, machine: SenderId, stream: StreamId, upto: u64) {
+        if !self.links.get(&id).is_some_and(|link| link.is_broker) {
+            self.counters.frames_refused += 1;
+            return;
+        }
+        if let Some(copy) = self.copies.get_mut(&stream) {
+            let cursor = copy.cursors.entry(machine).or_default();
+            *cursor = (*cursor).max(upto);
+        }
+    }
+}
+
+fn note_progress(copy: &mut Copy, sender: SenderId, is_broker: bool, got: Got) {
+    let last = copy.stream.last();
+    if is_broker {
+        let holder = copy.holders.entry(sender).or_default();
+        *holder = (*holder).max(got.stored.min(last));
+    } else {
+        let cursor = copy.cursors.entry(sender).or_default();
+        *cursor = (*cursor).max(got.received.min(last));
+    }
+}
+
+/// A client sends its own streams, and to the broker that it is attached to. A broker sends what it has.
+fn road(node: &Node, link: &Link, stream: StreamId) -> Road {
+    let fits = if link.is_broker {
+        stream.sender != node.me && (node.settings.is_broker() || link.attached == Attached::Yes)
+    } else {
+        stream.sender == link.sender && link.attached == Attached::Yes
+    };
+    if fits { Road::Open } else { Road::Wrong }
+}
+
+pub fn unpack(carried: &Carried<'_>, header: Header, now: Now) -> Record {
+    let expires = (carried.expiry_s > 0).then(|| now.after(Duration::from_secs(u64::from(carried.expiry_s))));
+    Record { topic: carried.topic.into(), envelope: carried.envelope.into(), expires, stamp: header.stamp }
+}

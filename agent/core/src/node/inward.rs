@@ -1,0 +1,205 @@
+//! What goes to the programs here: records that they want, opened, stream by stream, at the pace they take it.
+
+use std::collections::VecDeque;
+
+use super::retained::Rank;
+use super::{Held, Node};
+use crate::broker::{Inward, Retain};
+use crate::envelope::{OpenError, SenderId};
+use crate::hlc::Hlc;
+use crate::stream::StreamId;
+use crate::time::Now;
+
+/// Messages whose key is not here yet, or that come outside their stream, wait up to this many.
+const LOOSE_MAX: usize = 10_000;
+/// Of those whose key is not here.
+const PARKED_MAX: usize = 1_000;
+
+/// Messages outside their streams.
+#[derive(Debug, Default)]
+pub struct Loose {
+    /// To be given to the programs.
+    pub ready: VecDeque<(StreamId, Held)>,
+    /// Sealed under a key that may still come.
+    pub parked: VecDeque<(StreamId, Held)>,
+}
+
+/// One message for the programs, until they have taken or refused it.
+#[derive(Debug)]
+pub struct Delivery {
+    record: Held,
+    from: From,
+    body: Vec<u8>,
+    retain: Retain,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Stream(StreamId, u64),
+    Loose(StreamId),
+}
+
+impl Delivery {
+    #[must_use]
+    pub fn inward(&self) -> Inward<'_> {
+        let (props, payload) = split_body(&self.body);
+        Inward {
+            topic: &self.record.topic,
+            payload,
+            props,
+            qos: self.record.stamp.qos,
+            retain: self.retain,
+            expires: self.record.expires,
+        }
+    }
+
+    #[must_use]
+    pub fn sender(&self) -> SenderId {
+        match self.from {
+            From::Stream(stream, _) | From::Loose(stream) => stream.sender,
+        }
+    }
+
+    /// Its place in its stream, where it came by one.
+    #[must_use]
+    pub fn place(&self) -> Option<(StreamId, u64)> {
+        match self.from {
+            From::Stream(stream, seq) => Some((stream, seq)),
+            From::Loose(_) => None,
+        }
+    }
+}
+
+impl Node {
+    /// The next message for the programs here. Give it back by `inward_taken` or `inward_refused`.
+    pub fn next_inward(&mut self, now: Now) -> Option<Delivery> {
+        self.inward_said = false;
+        if self.inward_blocked {
+            return None;
+        }
+        while let Some((stream, record)) = self.loose.ready.pop_front() {
+            if let Some(delivery) = self.open(record, From::Loose(stream), now) {
+                return Some(delivery);
+            }
+        }
+        while let Some(stream) = self.deliverable.last().copied() {
+            let next = self.copies.get(&stream).and_then(|copy| copy.stream.after(copy.delivered));
+            let Some((seq, record)) = next.map(|(seq, record)| (seq, record.clone())) else {
+                self.deliverable.remove(&stream);
+                let last = self.copies.get(&stream).map_or(0, |copy| copy.stream.last());
+                self.delivered(stream, last);
+                continue;
+            };
+            let wanted = record.stamp.retain || self.local.matches(&record.topic);
+            let opened = if wanted && !record.is_expired(now) {
+                self.open(record, From::Stream(stream, seq), now)
+            } else {
+                None
+            };
+            match opened {
+                Some(delivery) => return Some(delivery),
+                None => self.delivered(stream, seq),
+            }
+        }
+        None
+    }
+
+    /// Nobody else wants what a client has delivered.
+    fn delivered(&mut self, stream: StreamId, seq: u64) {
+        let Some(copy) = self.copies.get_mut(&stream) else { return };
+        copy.delivered = copy.delivered.max(seq);
+        if self.settings.is_broker() {
+            return;
+        }
+        let source = copy.source;
+        self.trim(stream, seq);
+        if let Some(source) = source {
+            self.owe_got(source, stream);
+        }
+    }
+
+    pub fn inward_taken(&mut self, delivery: Delivery, now: Now) {
+        self.counters.delivered += 1;
+        if let From::Stream(stream, seq) = delivery.from {
+            self.delivered(stream, seq);
+        }
+        self.scratch = delivery.body;
+        self.settle(now);
+    }
+
+    /// The programs have no room: nothing more comes until `handle_inward_room`.
+    pub fn inward_refused(&mut self, delivery: Delivery) {
+        self.inward_blocked = true;
+        if let From::Loose(stream) = delivery.from {
+            self.loose.ready.push_front((stream, delivery.record));
+        }
+        self.scratch = delivery.body;
+    }
+
+    pub fn handle_inward_room(&mut self, now: Now) {
+        self.inward_blocked = false;
+        self.settle(now);
+    }
+
+    /// `None`: there is nothing to deliver.
+    fn open(&mut self, record: Held, from: From, now: Now) -> Option<Delivery> {
+        let mut body = std::mem::take(&mut self.scratch);
+        let sender = match from {
+            From::Stream(stream, _) | From::Loose(stream) => stream.sender,
+        };
+        match self.opener.open(&record.envelope, &record.topic, &mut body) {
+            Ok(_) => {}
+            Err(error) => {
+                self.scratch = body;
+                self.refuse_envelope(&error, record, from);
+                return None;
+            }
+        }
+        let stamp = record.stamp;
+        self.clock.hear(Hlc(stamp.hlc));
+        let retain = if stamp.retain {
+            self.note_retained(&record, sender);
+            let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
+            if newest { Retain::Live } else { Retain::No }
+        } else {
+            Retain::No
+        };
+        if retain == Retain::No && (matches!(from, From::Loose(_)) || !self.local.matches(&record.topic)) {
+            self.scratch = body;
+            return None;
+        }
+        let _ = now;
+        Some(Delivery { record, from, body, retain })
+    }
+
+    fn refuse_envelope(&mut self, error: &OpenError, record: Held, from: From) {
+        match error {
+            OpenError::UnknownKey(_) => {
+                self.counters.unknown_key += 1;
+                let (From::Stream(stream, _) | From::Loose(stream)) = from;
+                if self.loose.parked.len() >= PARKED_MAX {
+                    self.loose.parked.pop_front();
+                }
+                self.loose.parked.push_back((stream, record));
+            }
+            OpenError::RelayKey(_) => self.counters.unopened += 1,
+            OpenError::Malformed(_) => self.counters.malformed += 1,
+            OpenError::Forged => self.counters.forged += 1,
+        }
+    }
+
+    /// A retained message that came outside its stream.
+    pub(super) fn loose_retained(&mut self, stream: StreamId, record: Held) {
+        if self.loose.ready.len() >= LOOSE_MAX {
+            self.counters.retained_refused += 1;
+            return;
+        }
+        self.loose.ready.push_back((stream, record));
+    }
+}
+
+/// The properties, their length before them, then the payload.
+fn split_body(body: &[u8]) -> (&[u8], &[u8]) {
+    let Some((length, rest)) = body.split_first_chunk::<4>() else { return (&[], &[]) };
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize).unwrap_or((&[], rest))
+}

@@ -1,0 +1,156 @@
+//! One link as the node sees it: who is on the other side, what it has, and what is on its way to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::facts::Kind;
+use crate::envelope::SenderId;
+use crate::home::Pulse;
+use crate::ids::Name;
+use crate::stream::StreamId;
+use crate::time::Now;
+
+/// Bytes of records that may be on their way to the other side and not yet answered.
+pub const WINDOW: u64 = 1 << 20;
+
+/// A link, as `handle_link_open` named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Who called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Dialed,
+    Accepted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// HELLO has not come yet.
+    Greeting,
+    Open,
+    Closing,
+}
+
+/// Whether the machine on the other side calls this broker its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    No,
+    /// It names what it has; `fresh` if it knows nothing yet.
+    Naming {
+        fresh: bool,
+    },
+    Yes,
+}
+
+#[derive(Debug)]
+pub struct Link {
+    pub peer: Name,
+    pub sender: SenderId,
+    pub side: Side,
+    pub phase: Phase,
+    pub is_broker: bool,
+    /// Its HELLO has come.
+    pub greeted: bool,
+    /// Of the other side, from its HELLO.
+    pub boot: u64,
+    pub agent: Box<str>,
+    pub since: Now,
+    pub input: Vec<u8>,
+    pub control: Vec<u8>,
+    pub attached: Attached,
+    /// It has named its copies: records may go to it.
+    pub ready: bool,
+    pub flows: BTreeMap<StreamId, Flow>,
+    /// Streams with something that may be for it.
+    pub pending: BTreeSet<StreamId>,
+    pub in_flight: u64,
+    /// Streams whose state it is to be told.
+    pub got_dirty: BTreeSet<StreamId>,
+    pub facts_dirty: BTreeSet<(Name, Kind)>,
+    /// Where its walk through the retained messages stands.
+    pub walk: Option<Box<str>>,
+    pub pulse: Pulse,
+    pub beat_sent: u32,
+    pub beat_sent_at: Now,
+    pub beat_heard: u32,
+    pub beat_heard_at: Now,
+    pub rtt_us: Option<u64>,
+    pub transmit_asked: bool,
+}
+
+/// One stream on its way to the other side.
+#[derive(Clone, Debug, Default)]
+pub struct Flow {
+    /// Looked at up to here.
+    pub scanned: u64,
+    /// Told up to here, by record or skip.
+    pub told: u64,
+    /// The other side has it up to here.
+    pub acked: u64,
+    /// Sent for it though another should have: it lags.
+    pub relayed: bool,
+    pub unacked: VecDeque<(u64, u32)>,
+}
+
+impl Link {
+    pub fn new(peer: Name, sender: SenderId, side: Side, is_broker: bool, now: Now) -> Self {
+        Self {
+            peer,
+            sender,
+            side,
+            phase: Phase::Greeting,
+            is_broker,
+            greeted: false,
+            boot: 0,
+            agent: "".into(),
+            since: now,
+            input: Vec::new(),
+            control: Vec::new(),
+            attached: Attached::No,
+            ready: false,
+            flows: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            in_flight: 0,
+            got_dirty: BTreeSet::new(),
+            facts_dirty: BTreeSet::new(),
+            walk: None,
+            pulse: Pulse::new(now),
+            beat_sent: 0,
+            beat_sent_at: now,
+            beat_heard: 0,
+            beat_heard_at: now,
+            rtt_us: None,
+            transmit_asked: false,
+        }
+    }
+
+    /// Begin anew with a stream of which the other side has all up to `upto`.
+    pub fn restart(&mut self, stream: StreamId, upto: u64) {
+        let flow = self.flows.entry(stream).or_default();
+        self.in_flight -= flow.unacked.iter().map(|(_, bytes)| u64::from(*bytes)).sum::<u64>();
+        *flow = Flow { scanned: upto, told: upto, acked: upto, ..Flow::default() };
+        self.pending.insert(stream);
+    }
+
+    /// The other side has this stream up to `upto`.
+    pub fn answered(&mut self, stream: StreamId, upto: u64) {
+        let flow = self.flows.entry(stream).or_default();
+        flow.acked = flow.acked.max(upto);
+        // It may have it from somebody else.
+        flow.told = flow.told.max(upto);
+        flow.scanned = flow.scanned.max(upto);
+        while let Some((seq, bytes)) = flow.unacked.front().copied()
+            && seq <= upto
+        {
+            flow.unacked.pop_front();
+            self.in_flight -= u64::from(bytes);
+        }
+    }
+
+    /// Nothing that was said on this link before counts any more.
+    pub fn forget_flows(&mut self) {
+        self.flows.clear();
+        self.pending.clear();
+        self.in_flight = 0;
+    }
+}

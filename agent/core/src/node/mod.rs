@@ -1,0 +1,324 @@
+//! The network half of an agent: links to other agents, the streams that pass over them, and who is home.
+//!
+//! It never opens a connection and never touches a disk: it says `Dial` and `Store`, and is told what came of it. It
+//! knows nothing of MQTT sessions: publishes come as offers, and what other machines sent goes to the programs through
+//! `next_inward`.
+//!
+//! ```text
+//!  offer ─▶ outbox ─▶ own stream ─▶ follow ─▶ link ─▶ (another agent) ─▶ intake ─▶ its copy ─▶ follow ─▶ …
+//!                         │ stored                                          │
+//!                         └──▶ settled                                      └─▶ inward ─▶ its programs
+//! ```
+//!
+//! Invariants: every copy of a stream is a prefix of the origin's. A message of a kept lane leaves this machine only
+//! when it is on its disk. An offer is settled once, and not before what its topic asks for has happened. An origin
+//! forgets a message only when it is stable, or when a limit makes it, which is counted.
+
+mod copies;
+mod facts;
+mod follow;
+mod greet;
+mod intake;
+mod inward;
+mod limits;
+mod link;
+mod outbox;
+mod promise;
+mod retained;
+mod settings;
+mod status;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::broker::OfferId;
+use crate::envelope::{BootSalt, Opener, Sealer, SenderId};
+use crate::hlc::Clock;
+use crate::home::{Command, Home};
+use crate::ids::Name;
+use crate::interest::Interest;
+use crate::mqtt::packet::Reason;
+use crate::stream::StreamId;
+use crate::time::Now;
+
+use copies::Copy;
+use facts::Facts;
+use link::Link;
+use outbox::Outbox;
+use retained::Retained;
+
+pub use link::{LinkId, Side};
+pub use promise::{Promise, promise};
+pub use settings::{Identity, Settings};
+pub use status::{Counters, LinkView, MachineView, Standing, Status};
+
+/// Interest is told this long after it changed, so that a program's first hundred subscriptions are one fact.
+const INTEREST_WAIT: Duration = Duration::from_millis(20);
+/// How often a machine tells how it is, if nothing changes.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// After its start a broker waits so long for the others before it believes that a stretch is nowhere any more, and
+/// before it forgets anything that a machine might still come for.
+const GRACE: Duration = Duration::from_secs(30);
+/// Streams that a machine keeps track of: of a hundred machines, the last few boots and lanes.
+const STREAMS_MAX: usize = 4_096;
+
+/// What the shell has to do, or the broker beside this. Drain after every call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Dial this broker's agent door once. Answer with `handle_link_open` or `handle_dial_failed`.
+    Dial(Name),
+    /// Give up a dial that has not answered.
+    Undial(Name),
+    /// This link has bytes to send: call `poll_transmit`.
+    Transmit(LinkId),
+    /// Send what `poll_transmit` still gives, for a second at the most; close; call `handle_link_closed`.
+    Close(LinkId),
+    /// Make everything so far durable, then call `handle_stored` with this.
+    Store(Ticket),
+    /// Tell the publisher.
+    Settle { offer: OfferId, reason: Reason },
+    /// Whether publishes that have to be kept can be taken at all.
+    OutwardRoom(bool),
+    /// `next_inward` has something.
+    Inward,
+}
+
+/// How far the store has to come; later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    me: SenderId,
+    started: Now,
+    boot: u64,
+    clock: Clock,
+    salt: BootSalt,
+    /// Incarnations drawn since start, each with a salt of its own.
+    drawn: u32,
+    /// `None` where this machine only relays.
+    sealer: Option<Sealer>,
+    opener: Opener,
+    home: Home,
+    links: BTreeMap<LinkId, Link>,
+    /// The link that counts, of each machine that has one.
+    by_peer: BTreeMap<Name, LinkId>,
+    links_opened: u64,
+    copies: BTreeMap<StreamId, Copy>,
+    outbox: Outbox,
+    facts: Facts,
+    /// What other machines want to hear.
+    interests: BTreeMap<Name, Interest>,
+    /// What the programs here want to hear.
+    wanted: BTreeSet<Box<str>>,
+    local: Interest,
+    interest_due: Option<Now>,
+    status_due: Now,
+    sweep_due: Now,
+    trim_due: Now,
+    retained: Retained,
+    /// Streams with something for the programs here.
+    deliverable: BTreeSet<StreamId>,
+    /// The programs have no room.
+    inward_blocked: bool,
+    inward_said: bool,
+    /// Appends that are not known to be on disk.
+    unstored: VecDeque<(Ticket, StreamId, u64)>,
+    ticket: Ticket,
+    ticket_said: Ticket,
+    /// Streams that have grown since the last sweep.
+    grown: BTreeSet<StreamId>,
+    /// Caught up with every broker that can be reached.
+    in_step: bool,
+    /// Was in step once, or waited for it long enough.
+    settled: bool,
+    fresh: bool,
+    bytes: u64,
+    counters: Counters,
+    scratch: Vec<u8>,
+    actions: VecDeque<Action>,
+}
+
+impl Node {
+    /// A machine that has just started and knows nobody.
+    #[must_use]
+    pub fn new(settings: Settings, identity: &Identity, now: Now) -> Self {
+        let me = SenderId::of(&settings.network, &settings.me);
+        let opener = Opener::new(&settings.keyring);
+        let sealer = Sealer::new(&settings.keyring, &settings.me, identity.salt()).ok();
+        let every = settings.heartbeat.every;
+        let mut node = Self {
+            me,
+            started: now,
+            boot: identity.boot(),
+            clock: Clock::default(),
+            salt: identity.salt(),
+            drawn: 0,
+            sealer,
+            opener,
+            home: Home::new(settings.home_rules(), identity.seed(), now),
+            links: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            links_opened: 0,
+            copies: BTreeMap::new(),
+            outbox: Outbox::new(me, identity),
+            facts: Facts::default(),
+            interests: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            local: Interest::default(),
+            interest_due: Some(now),
+            status_due: now,
+            sweep_due: now.after(every),
+            trim_due: now.after(GRACE),
+            retained: Retained::default(),
+            deliverable: BTreeSet::new(),
+            inward_blocked: false,
+            inward_said: false,
+            unstored: VecDeque::new(),
+            ticket: Ticket::default(),
+            ticket_said: Ticket::default(),
+            grown: BTreeSet::new(),
+            in_step: settings.other_brokers().next().is_none(),
+            settled: settings.other_brokers().next().is_none(),
+            fresh: true,
+            bytes: 0,
+            counters: Counters::default(),
+            scratch: Vec::new(),
+            actions: VecDeque::new(),
+            settings,
+        };
+        node.settle(now);
+        node
+    }
+
+    /// The wall clock was looked at: microseconds from `Now` to 1970.
+    pub fn handle_wall(&mut self, offset_us: i64) {
+        self.clock.set_wall(offset_us);
+    }
+
+    /// A program subscribed to a filter that nobody here had subscribed to.
+    pub fn handle_wanted(&mut self, filter: &str, now: Now) {
+        if self.wanted.insert(filter.into()) {
+            self.interest_changed(now);
+        }
+    }
+
+    pub fn handle_unwanted(&mut self, filter: &str, now: Now) {
+        if self.wanted.remove(filter) {
+            self.interest_changed(now);
+        }
+    }
+
+    fn interest_changed(&mut self, now: Now) {
+        // At home it counts at once; the others hear of it with what else changes just now.
+        self.local = Interest::of(self.wanted.iter().map(|filter| &**filter));
+        self.interest_due.get_or_insert(now.after(INTEREST_WAIT));
+    }
+
+    /// Could not reach it, or it did not prove who it is.
+    pub fn handle_dial_failed(&mut self, broker: &Name, now: Now) {
+        self.home.handle_dial_failed(broker, now);
+        self.settle(now);
+    }
+
+    /// Everything up to this ticket is on disk.
+    pub fn handle_stored(&mut self, ticket: Ticket, now: Now) {
+        while let Some((at, stream, seq)) = self.unstored.front().copied()
+            && at <= ticket
+        {
+            self.unstored.pop_front();
+            self.stored(stream, seq);
+        }
+        self.settle(now);
+    }
+
+    /// Call at or after `next_deadline`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.home.next_deadline().is_some_and(|due| due <= now) {
+            self.home.handle_timeout(now);
+        }
+        if self.interest_due.is_some_and(|due| due <= now) {
+            self.interest_due = None;
+            self.tell_interest(now);
+        }
+        if self.status_due <= now {
+            self.tell_status(now);
+        }
+        if self.sweep_due <= now {
+            self.sweep_due = now.after(self.settings.heartbeat.every);
+            self.sweep(now);
+        }
+        if self.trim_due <= now {
+            self.trim_due = now.after(sweep::TRIM_EVERY);
+            self.trim_copies(now);
+        }
+        self.settle(now);
+    }
+
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let own = [Some(self.status_due), Some(self.sweep_due), Some(self.trim_due), self.interest_due];
+        own.into_iter().flatten().chain(self.home.next_deadline()).min()
+    }
+
+    /// Make this broker everybody's home; `None` goes back to the order of the topology.
+    pub fn handle_promote(&mut self, broker: Option<&Name>, now: Now) {
+        self.tell_promotion(broker, now);
+        self.settle(now);
+    }
+
+    /// Say good-bye on every link.
+    pub fn handle_stop(&mut self, now: Now) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.bye(link, greet::Parting::Stopping);
+        }
+        self.settle(now);
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// One event has been dealt with: carry out what it led to.
+    fn settle(&mut self, now: Now) {
+        while let Some(command) = self.home.poll() {
+            match command {
+                Command::Dial(name) => self.actions.push_back(Action::Dial(name)),
+                Command::Drop(name) => self.drop_link(&name, now),
+                Command::Attach(name) => self.attach_to(&name, now),
+                Command::Detached => {}
+                Command::SendBeat(name) => {
+                    if let Some(link) = self.by_peer.get(&name).copied() {
+                        self.send_beat(link, now);
+                    }
+                }
+            }
+        }
+        if self.ticket > self.ticket_said {
+            self.ticket_said = self.ticket;
+            self.actions.push_back(Action::Store(self.ticket));
+        }
+        if !self.deliverable.is_empty() && !self.inward_blocked && !self.inward_said {
+            self.inward_said = true;
+            self.actions.push_back(Action::Inward);
+        }
+    }
+
+    fn ask_transmit(&mut self, link: LinkId) {
+        if let Some(known) = self.links.get_mut(&link)
+            && !known.transmit_asked
+        {
+            known.transmit_asked = true;
+            self.actions.push_back(Action::Transmit(link));
+        }
+    }
+}
+
+/// How a record is held.
+type Held = Rc<crate::stream::Record>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! What the programs here send to other machines: sealed, put into this machine's own streams, and acknowledged when
+//! what its topic promises has come true.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::settings::{Identity, redraw};
+use super::{Action, Node, Promise, promise};
+use crate::broker::{Message, OfferId};
+use crate::envelope::{ContentType, Sealer, SenderId, Stamp};
+use crate::mqtt::packet::Reason;
+use crate::stream::{Record, StreamId};
+use crate::time::Now;
+use crate::topology::model::{Ack, Lane, TopicRule, WhenFull};
+
+#[derive(Debug)]
+pub struct Outbox {
+    lanes: BTreeMap<Lane, Own>,
+    /// The programs were told that there is no room.
+    full_said: bool,
+}
+
+/// This machine's own stream of one lane.
+#[derive(Debug)]
+struct Own {
+    id: StreamId,
+    /// Offers that wait for something, in the order of their numbers.
+    waiting: VecDeque<Waiting>,
+    /// On at least one broker's disk.
+    elsewhere: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    seq: u64,
+    offer: OfferId,
+    ack: Ack,
+}
+
+impl Outbox {
+    pub fn new(me: SenderId, identity: &Identity) -> Self {
+        let own = |lane: Lane| {
+            let incarnation = if lane.is_kept() { identity.incarnation } else { identity.of_memory() };
+            (lane, Own::new(StreamId { lane, sender: me, incarnation }))
+        };
+        Self { lanes: [Lane::Memory, Lane::Disk, Lane::Urgent].map(own).into(), full_said: false }
+    }
+
+    /// Offers that are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.lanes.values().map(|own| own.waiting.len()).sum()
+    }
+
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> {
+        self.lanes.values().map(|own| own.id)
+    }
+
+    fn is_current(&self, id: StreamId) -> bool {
+        self.lanes.get(&id.lane).is_some_and(|own| own.id == id)
+    }
+}
+
+impl Own {
+    fn new(id: StreamId) -> Self {
+        Self { id, waiting: VecDeque::new(), elsewhere: 0 }
+    }
+}
+
+impl Node {
+    /// A program's publish that was let in here. Without an `offer`, nobody waits for an answer.
+    pub fn handle_offer(&mut self, offer: Option<OfferId>, message: &Message, now: Now) {
+        let reason = self.take_offer(offer, message, now);
+        if let (Some(reason), Some(offer)) = (reason, offer) {
+            self.actions.push_back(Action::Settle { offer, reason });
+        }
+        self.settle(now);
+    }
+
+    /// The answer, or `None` if it comes later.
+    fn take_offer(&mut self, offer: Option<OfferId>, message: &Message, now: Now) -> Option<Reason> {
+        // Topics that begin with `$` belong to one machine.
+        if message.topic.starts_with('$') {
+            return Some(Reason::SUCCESS);
+        }
+        let promise = promise(&self.settings.topics, &message.topic, message.qos, message.retain);
+        if !self.is_wanted(message, promise) {
+            self.counters.unwanted += 1;
+            return Some(Reason::SUCCESS);
+        }
+        if self.sealer.is_none() {
+            self.counters.unsealed += 1;
+            return Some(Reason::NOT_AUTHORIZED);
+        }
+        if self.is_full() && promise.lane.is_kept() && self.settings.when_full != WhenFull::DropOldest {
+            self.counters.refused_full += 1;
+            self.say_full();
+            return Some(Reason::QUOTA_EXCEEDED);
+        }
+        let expires = expires(&self.settings.topics, message, now);
+        let Some((id, seq)) = self.seal_and_append(message, promise.lane, expires, now) else {
+            self.counters.unsealed += 1;
+            return Some(Reason::UNSPECIFIED_ERROR);
+        };
+        let offer = offer?;
+        if promise.ack == Ack::Memory {
+            return Some(Reason::SUCCESS);
+        }
+        if let Some(own) = self.outbox.lanes.get_mut(&promise.lane) {
+            own.waiting.push_back(Waiting { seq, offer, ack: promise.ack });
+        }
+        self.settle_offers(id);
+        None
+    }
+
+    /// Whether anybody on another machine is to get it. Before the network was ever heard of, everything is.
+    fn is_wanted(&self, message: &Message, promise: Promise) -> bool {
+        let known = self.facts.were_heard();
+        let somebody = |topic: &str| self.interests.values().any(|interest| interest.matches(topic));
+        message.retain || promise.ack == Ack::Replicated || !known || somebody(&message.topic)
+    }
+
+    fn seal_and_append(
+        &mut self,
+        message: &Message,
+        lane: Lane,
+        expires: Option<Now>,
+        now: Now,
+    ) -> Option<(StreamId, u64)> {
+        let id = self.outbox.lanes.get(&lane)?.id;
+        let seq = self.copies.get(&id).map_or(0, |copy| copy.stream.last()) + 1;
+        let stamp = Stamp {
+            qos: message.qos,
+            retain: message.retain,
+            clear: message.retain && message.payload.is_empty(),
+            lane,
+            seq,
+            incarnation: id.incarnation,
+            content_type: ContentType::default(),
+            hlc: self.clock.stamp(now).0,
+        };
+        let mut body = std::mem::take(&mut self.scratch);
+        put_body(&mut body, message);
+        let mut envelope = Vec::new();
+        let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(stamp, &message.topic, &body, &mut envelope));
+        self.scratch = body;
+        if !matches!(sealed, Some(Ok(()))) {
+            return None;
+        }
+        let record = Rc::new(Record { topic: message.topic.clone(), envelope: envelope.into(), expires, stamp });
+        if stamp.retain {
+            self.note_retained(&record, self.me);
+        }
+        self.counters.offered += 1;
+        self.append(id, seq, record, None).ok()?;
+        Some((id, seq))
+    }
+
+    /// What is promised to those who wait, as far as it has come true.
+    pub(super) fn settle_offers(&mut self, id: StreamId) {
+        let stored = self.copies.get(&id).map_or(0, |copy| copy.stream.stored());
+        let Some(own) = self.outbox.lanes.get_mut(&id.lane).filter(|own| own.id == id) else { return };
+        let elsewhere = own.elsewhere;
+        let is_true = |waiting: &Waiting| match waiting.ack {
+            Ack::Memory => true,
+            Ack::Disk => waiting.seq <= stored,
+            Ack::Replicated => waiting.seq <= stored && waiting.seq <= elsewhere,
+        };
+        // Each for itself: one that waits for another machine holds up none that waits for the disk here.
+        let actions = &mut self.actions;
+        own.waiting.retain(|waiting| {
+            let done = is_true(waiting);
+            if done {
+                actions.push_back(Action::Settle { offer: waiting.offer, reason: Reason::SUCCESS });
+            }
+            !done
+        });
+    }
+
+    /// A broker has this much of one of our streams on its disk.
+    pub(super) fn own_is_elsewhere(&mut self, id: StreamId, stored: u64) {
+        let last = self.copies.get(&id).map_or(0, |copy| copy.stream.last());
+        if let Some(own) = self.outbox.lanes.get_mut(&id.lane).filter(|own| own.id == id) {
+            own.elsewhere = own.elsewhere.max(stored.min(last));
+        }
+        self.settle_offers(id);
+    }
+
+    /// As much of it is on as many disks as the network wants.
+    pub(super) fn own_is_stable(&mut self, id: StreamId, stable: u64) {
+        // A broker keeps it for those who are still to get it, as it does with all streams.
+        if !self.settings.is_broker() {
+            self.trim(id, stable);
+            self.say_room();
+        }
+    }
+
+    /// Another machine's copy of our own stream is not what we wrote: this disk was restored or cloned. What is here and
+    /// nowhere else goes on as a new stream.
+    pub(super) fn begin_anew(&mut self, id: StreamId, now: Now) {
+        if !self.outbox.is_current(id) {
+            return;
+        }
+        self.counters.incarnations += 1;
+        self.drawn += 1;
+        let (salt, incarnation) = redraw(self.salt, self.drawn);
+        self.sealer = Sealer::new(&self.settings.keyring, &self.settings.me, salt).ok();
+        let next = StreamId { incarnation, ..id };
+        let Some(own) = self.outbox.lanes.get_mut(&id.lane) else { return };
+        let waiting = std::mem::take(&mut own.waiting);
+        *own = Own::new(next);
+        let Some(old) = self.copies.remove(&id) else { return };
+        self.bytes -= old.stream.bytes();
+        let mut moved = BTreeMap::new();
+        let mut cursor = 0;
+        while let Some((seq, record)) = old.stream.after(cursor) {
+            cursor = seq;
+            let Some(again) = self.seal_again(record, next, now) else { continue };
+            moved.insert(seq, again);
+        }
+        if let Some(own) = self.outbox.lanes.get_mut(&id.lane) {
+            own.waiting = waiting
+                .into_iter()
+                .filter_map(|waiting| Some(Waiting { seq: *moved.get(&waiting.seq)?, ..waiting }))
+                .collect();
+        }
+        self.settle_offers(next);
+    }
+
+    fn seal_again(&mut self, record: &Record, next: StreamId, now: Now) -> Option<u64> {
+        let mut body = std::mem::take(&mut self.scratch);
+        let opened = self.opener.open(&record.envelope, &record.topic, &mut body).is_ok();
+        let seq = self.copies.get(&next).map_or(0, |copy| copy.stream.last()) + 1;
+        let stamp = Stamp { seq, incarnation: next.incarnation, hlc: self.clock.stamp(now).0, ..record.stamp };
+        let mut envelope = Vec::new();
+        let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(stamp, &record.topic, &body, &mut envelope));
+        self.scratch = body;
+        if !opened || !matches!(sealed, Some(Ok(()))) {
+            self.counters.unsealed += 1;
+            return None;
+        }
+        let record = Record { envelope: envelope.into(), stamp, ..record.clone() };
+        self.append(next, seq, Rc::new(record), None).ok()?;
+        Some(seq)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= self.settings.bytes_max
+    }
+
+    fn say_full(&mut self) {
+        if self.settings.when_full == WhenFull::Block && !self.outbox.full_said {
+            self.outbox.full_said = true;
+            self.actions.push_back(Action::OutwardRoom(false));
+        }
+    }
+
+    pub(super) fn say_room(&mut self) {
+        if self.outbox.full_said && self.bytes < self.settings.bytes_max / 10 * 9 {
+            self.outbox.full_said = false;
+            self.actions.push_back(Action::OutwardRoom(true));
+        }
+    }
+
+    /// Over the limit, the stream that takes most gives up its oldest message.
+    pub(super) fn make_room(&mut self) {
+        while self.bytes > self.settings.bytes_max {
+            let largest = self.copies.iter().max_by_key(|(id, copy)| (copy.stream.bytes(), std::cmp::Reverse(id.lane)));
+            let Some(id) = largest.map(|(id, _)| *id) else { return };
+            if !self.give_up_oldest(id) {
+                return;
+            }
+        }
+    }
+
+    fn give_up_oldest(&mut self, id: StreamId) -> bool {
+        let Some(copy) = self.copies.get_mut(&id) else { return false };
+        let before = copy.stream.bytes();
+        let Some(record) = copy.stream.pop_oldest() else { return false };
+        self.bytes -= before - copy.stream.bytes();
+        let seq = copy.stream.trimmed();
+        let elsewhere = self.outbox.lanes.get(&id.lane).filter(|own| own.id == id).map_or(0, |own| own.elsewhere);
+        let safe = id.sender == self.me && seq <= elsewhere && !self.settings.is_broker();
+        if !safe && !self.everybody_has(id, seq, &record.topic) {
+            self.counters.dropped_full += 1;
+        }
+        // Where its acknowledgement still waits, it will not come true.
+        if let Some(own) = self.outbox.lanes.get_mut(&id.lane).filter(|own| own.id == id) {
+            while let Some(waiting) = own.waiting.front().copied()
+                && waiting.seq <= seq
+            {
+                own.waiting.pop_front();
+                let reason = if safe { Reason::SUCCESS } else { Reason::QUOTA_EXCEEDED };
+                self.actions.push_back(Action::Settle { offer: waiting.offer, reason });
+            }
+        }
+        true
+    }
+}
+
+/// The properties, their length before them, then the payload.
+fn put_body(body: &mut Vec<u8>, message: &Message) {
+    body.clear();
+    let length = u32::try_from(message.props.len()).unwrap_or(0);
+    body.extend_from_slice(&length.to_be_bytes());
+    if length > 0 {
+        body.extend_from_slice(&message.props);
+    }
+    body.extend_from_slice(&message.payload);
+}
+
+/// The end that its publisher gave it, or its topic.
+fn expires(rules: &[TopicRule], message: &Message, now: Now) -> Option<Now> {
+    let rule = rules.iter().find(|rule| rule.filter.matches(&message.topic));
+    let by_rule = rule.and_then(|rule| rule.max_age).map(|age: Duration| now.after(age));
+    match (message.expires, by_rule) {
+        (Some(own), Some(rule)) => Some(own.min(rule)),
+        (own, rule) => own.or(rule),
+    }
+}

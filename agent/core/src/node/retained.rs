@@ -1,0 +1,117 @@
+//! The newest retained message of every topic in the network, clearings included, so that all machines agree which one
+//! it is. Brokers keep the sealed message too, for machines that come anew.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::link::LinkId;
+use super::{Held, Node, follow, intake};
+use crate::envelope::{Header, SenderId};
+use crate::frame::{Carried, Frame, encode};
+use crate::stream::StreamId;
+use crate::time::Now;
+
+/// The order of retained messages: by the clocks of those who sent them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    hlc: u64,
+    sender: SenderId,
+}
+
+#[derive(Debug, Default)]
+pub struct Retained {
+    topics: BTreeMap<Box<str>, (Rank, Option<Held>)>,
+    bytes: u64,
+}
+
+impl Retained {
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn rank(&self, topic: &str) -> Option<Rank> {
+        self.topics.get(topic).map(|(rank, _)| *rank)
+    }
+
+    /// The ranks of all topics: what two machines that agree have in common.
+    #[cfg(test)]
+    pub fn ranks(&self) -> impl Iterator<Item = (&str, Rank)> {
+        self.topics.iter().map(|(topic, (rank, _))| (&**topic, *rank))
+    }
+}
+
+impl Node {
+    /// Whether it is the newest of its topic; it is from then on.
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) -> bool {
+        let rank = Rank { hlc: record.stamp.hlc, sender };
+        if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
+            return false;
+        }
+        let is_new = !self.retained.topics.contains_key(&record.topic);
+        if is_new && self.retained.len() >= self.settings.retained_len_max {
+            if record.stamp.clear || !self.forget_a_clearing() {
+                self.counters.retained_refused += u64::from(!record.stamp.clear);
+                return !record.stamp.clear;
+            }
+        }
+        let kept = self.settings.is_broker().then(|| record.clone());
+        self.retained.bytes += kept.as_ref().map_or(0, |kept| kept.size());
+        let before = self.retained.topics.insert(record.topic.clone(), (rank, kept));
+        self.retained.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
+        true
+    }
+
+    /// Clearings are only there so that older messages do not come back; the oldest may go.
+    fn forget_a_clearing(&mut self) -> bool {
+        let clearings = self.retained.topics.iter().filter(|(_, (_, kept))| kept.as_ref().is_some_and(|k| k.stamp.clear));
+        let Some(oldest) = clearings.min_by_key(|(_, (rank, _))| *rank).map(|(topic, _)| topic.clone()) else {
+            return false;
+        };
+        let gone = self.retained.topics.remove(&oldest);
+        self.retained.bytes -= gone.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
+        true
+    }
+
+    /// A retained message outside its stream, from a broker that gives us all of them.
+    pub(super) fn retained_comes(&mut self, id: LinkId, carried: &Carried<'_>, now: Now) {
+        let (by_broker, Ok(header)) =
+            (self.links.get(&id).is_some_and(|link| link.is_broker), Header::peek(carried.envelope))
+        else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if !by_broker || !header.stamp.retain {
+            self.counters.frames_refused += 1;
+            return;
+        }
+        let record = Held::new(intake::unpack(carried, header, now));
+        self.clock.hear(crate::hlc::Hlc(header.stamp.hlc.min(self.clock.last().0)));
+        let rank = Rank { hlc: header.stamp.hlc, sender: header.sender };
+        if self.retained.rank(&record.topic).is_none_or(|known| known < rank) {
+            self.loose_retained(StreamId::of(&header), record);
+        }
+    }
+
+    /// Put what is left of this link's walk through the retained messages into `out`.
+    pub(super) fn put_retained(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.ready) else { return };
+        let Some(mut at) = link.walk.take() else { return };
+        let rights = self.settings.peers.get(&link.peer);
+        let rest = self.retained.topics.range::<str, _>((Bound::Excluded(&*at), Bound::Unbounded));
+        for (topic, (_, kept)) in rest {
+            if out.len() >= end {
+                link.walk = Some(at);
+                return;
+            }
+            let may = link.is_broker || rights.is_some_and(|rights| rights.subscribe.topic(topic));
+            if let Some(record) = kept.as_ref().filter(|record| may && !record.is_expired(now)) {
+                encode(&Frame::Retained(follow::carried(record, now)), out);
+            }
+            at = topic.clone();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a node is set up with: its part of the topology, its keys, and what it drew at random.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::assign::{Assignment, Role};
+use crate::envelope::{BootSalt, Keyring};
+use crate::home::{self, Rules};
+use crate::ids::Name;
+use crate::rights::Rights;
+use crate::topology::model::{Failover, Heartbeat, TopicRule, WhenFull};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: Name,
+    pub network: Name,
+    pub role: Role,
+    /// Every other broker, the most wanted home first.
+    pub brokers: Vec<Name>,
+    /// What each other machine may do; known to brokers only.
+    pub peers: BTreeMap<Name, Rights>,
+    pub topics: Vec<TopicRule>,
+    pub heartbeat: Heartbeat,
+    pub failover: Failover,
+    pub when_full: WhenFull,
+    /// All records together.
+    pub bytes_max: u64,
+    pub payload_bytes_max: usize,
+    pub retained_len_max: usize,
+    pub keyring: Keyring,
+}
+
+/// Bytes for all records while they are kept in memory and the topology names no size.
+const MEMORY_BYTES: u64 = 64 << 20;
+
+impl Settings {
+    #[must_use]
+    pub fn of(assignment: &Assignment, keyring: Keyring) -> Self {
+        Self {
+            me: assignment.me.clone(),
+            network: assignment.network.clone(),
+            role: assignment.role,
+            brokers: assignment.homes.clone(),
+            peers: assignment.peers.clone(),
+            topics: assignment.topics.clone(),
+            heartbeat: assignment.heartbeat,
+            failover: assignment.failover,
+            when_full: assignment.store.when_full,
+            bytes_max: assignment.store.max_bytes.unwrap_or(MEMORY_BYTES),
+            payload_bytes_max: assignment.limits.packet_bytes_max as usize,
+            retained_len_max: assignment.limits.retained_len_max as usize,
+            keyring,
+        }
+    }
+
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        match self.role {
+            Role::Broker { .. } => true,
+            Role::Client => false,
+        }
+    }
+
+    pub(super) fn other_brokers(&self) -> impl Iterator<Item = &Name> {
+        // A client waits for no other broker before it does something.
+        self.brokers.iter().filter(|_| self.is_broker())
+    }
+
+    pub(super) fn is_a_broker(&self, name: &Name) -> bool {
+        self.brokers.contains(name)
+    }
+
+    /// Disks of brokers that a message has to be on before its origin forgets it.
+    pub(super) fn copies_wanted(&self) -> usize {
+        (self.brokers.len() + usize::from(self.is_broker())).min(2)
+    }
+
+    pub(super) fn home_rules(&self) -> Rules {
+        Rules {
+            role: if self.is_broker() { home::Role::Broker } else { home::Role::Client },
+            order: self.brokers.clone(),
+            heartbeat: self.heartbeat,
+            failover: self.failover,
+        }
+    }
+}
+
+/// What tells this life of this machine from all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// 32 bytes from the system's random source, drawn at start.
+    pub random: [u8; 32],
+    /// Drawn when the state directory was made.
+    pub incarnation: u32,
+}
+
+impl Identity {
+    #[must_use]
+    pub fn salt(&self) -> BootSalt {
+        BootSalt(self.part(b"salt"))
+    }
+
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        u64::from_be_bytes(self.part(b"boot"))
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        u64::from_be_bytes(self.part(b"seed"))
+    }
+
+    /// The incarnation of the lane that does not outlive the process.
+    pub(super) fn of_memory(&self) -> u32 {
+        u32::from_be_bytes(self.part(b"memory"))
+    }
+
+    fn part<const N: usize>(&self, what: &[u8]) -> [u8; N] {
+        first(&Sha256::new().chain_update(self.random).chain_update(what).finalize().into())
+    }
+}
+
+/// The salt and the incarnation of another life of the same process: `salt` is random, so what is made of it is too.
+pub(super) fn redraw(salt: BootSalt, count: u32) -> (BootSalt, u32) {
+    let hash: [u8; 32] = Sha256::new().chain_update(salt.0).chain_update(count.to_be_bytes()).finalize().into();
+    let [.., a, b, c, d] = hash;
+    (BootSalt(first(&hash)), u32::from_be_bytes([a, b, c, d]))
+}
+
+fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
+    hash.first_chunk().copied().unwrap_or([0; N])
+}

@@ -1,0 +1,209 @@
+//! What the node can say of itself and of the network.
+
+use serde::Serialize;
+
+use super::Node;
+use super::facts::{Kind, StatusFact};
+use super::link::{Attached, Phase};
+use crate::home::State;
+use crate::ids::Name;
+use crate::time::Now;
+
+/// What happened since the start. Whatever is dropped or refused is counted here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Publishes that went into a stream.
+    pub offered: u64,
+    /// Publishes that nobody elsewhere wanted.
+    pub unwanted: u64,
+    /// Publishes that could not be sealed.
+    pub unsealed: u64,
+    pub refused_full: u64,
+    /// Messages that a limit dropped before everybody had them.
+    pub dropped_full: u64,
+    pub expired: u64,
+    pub records_sent: u64,
+    pub delivered: u64,
+    /// Envelopes whose key is not here.
+    pub unknown_key: u64,
+    /// Envelopes of which only the relay's half of the key is here.
+    pub unopened: u64,
+    pub forged: u64,
+    pub malformed: u64,
+    /// Records to topics that their sender has no right to.
+    pub refused_rights: u64,
+    pub frames_unknown: u64,
+    pub frames_refused: u64,
+    pub link_faults: u64,
+    pub links_silent: u64,
+    pub links_unread: u64,
+    pub versions_refused: u64,
+    pub gaps: u64,
+    pub doubted: u64,
+    pub streams_refused: u64,
+    pub retained_refused: u64,
+    /// Streams begun anew, because another machine's copy was not of this one.
+    pub incarnations: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub me: Name,
+    pub network: Name,
+    pub broker: bool,
+    pub home: Option<Name>,
+    pub home_since_s: u64,
+    pub home_changes: u64,
+    pub promoted: Option<Name>,
+    pub in_step: bool,
+    pub uptime_s: u64,
+    pub queue: usize,
+    pub bytes: u64,
+    pub streams: usize,
+    pub retained: usize,
+    pub links: Vec<LinkView>,
+    pub machines: Vec<MachineView>,
+    pub counters: Counters,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkView {
+    pub peer: Name,
+    pub broker: bool,
+    pub state: &'static str,
+    pub since_s: u64,
+    pub rtt_us: Option<u64>,
+    pub in_step: bool,
+    pub version: Box<str>,
+    /// It calls us home, or we it.
+    pub attached: bool,
+    pub in_flight_bytes: u64,
+}
+
+/// How a machine stands with the network, as far as it can be seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    Online,
+    /// Its link is suspect.
+    Late,
+    Offline,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MachineView {
+    pub name: Name,
+    pub standing: Standing,
+    /// Seconds since it last told anything of itself.
+    pub heard_s: u64,
+    #[serde(flatten)]
+    pub said: StatusFact,
+}
+
+impl Node {
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            me: self.settings.me.clone(),
+            network: self.settings.network.clone(),
+            broker: self.settings.is_broker(),
+            home: self.home.home().cloned(),
+            home_since_s: now.since(self.home.home_since()).as_secs(),
+            home_changes: self.home.changes(),
+            promoted: self.home.promoted().cloned(),
+            in_step: self.in_step,
+            uptime_s: now.since(self.started).as_secs(),
+            queue: self.outbox.unsettled(),
+            bytes: self.bytes + self.retained.bytes(),
+            streams: self.copies.len(),
+            retained: self.retained.len(),
+            links: self.link_views(now),
+            machines: self.machine_views(now),
+            counters: self.counters.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn link_views(&self, now: Now) -> Vec<LinkView> {
+        let brokers = self.home.views().map(|view| {
+            let link = self.by_peer.get(view.name).and_then(|id| self.links.get(id));
+            LinkView {
+                peer: view.name.clone(),
+                broker: true,
+                state: word(view.state),
+                since_s: now.since(view.since).as_secs(),
+                rtt_us: link.and_then(|link| link.rtt_us),
+                in_step: view.in_step,
+                version: link.map(|link| link.agent.clone()).unwrap_or_default(),
+                attached: self.home.home() == Some(view.name),
+                in_flight_bytes: link.map_or(0, |link| link.in_flight),
+            }
+        });
+        let clients = self.links.values().filter(|link| !link.is_broker && link.phase == Phase::Open);
+        let clients = clients.map(|link| LinkView {
+            peer: link.peer.clone(),
+            broker: false,
+            state: "up",
+            since_s: now.since(link.since).as_secs(),
+            rtt_us: link.rtt_us,
+            in_step: true,
+            version: link.agent.clone(),
+            attached: link.attached == Attached::Yes,
+            in_flight_bytes: link.in_flight,
+        });
+        brokers.chain(clients).collect()
+    }
+
+    /// Every machine that was ever heard of, ourselves aside.
+    pub fn machine_views(&self, now: Now) -> Vec<MachineView> {
+        let others = self.facts.of(Kind::Status).filter(|(name, _)| **name != self.settings.me);
+        others
+            .map(|(name, said)| MachineView {
+                name: name.clone(),
+                standing: self.standing(name),
+                heard_s: now.since(said.heard).as_secs(),
+                said: serde_json::from_slice(&said.body).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// A machine is here if it is linked to us, or to a broker that is here.
+    #[must_use]
+    pub fn standing(&self, name: &Name) -> Standing {
+        if let Some(view) = self.home.state(name) {
+            match view.state {
+                State::Up => return Standing::Online,
+                State::Suspect => return Standing::Late,
+                State::Down | State::Dialing => {}
+            }
+        }
+        let linked = self.by_peer.get(name).and_then(|id| self.links.get(id));
+        if linked.is_some_and(|link| link.attached == Attached::Yes) {
+            return Standing::Online;
+        }
+        if self.is_seen_by_a_broker(name) { Standing::Online } else { Standing::Offline }
+    }
+
+    fn is_seen_by_a_broker(&self, name: &Name) -> bool {
+        let mut attached = self.facts.of(Kind::Attached).filter(|(broker, _)| **broker != self.settings.me);
+        attached.any(|(broker, said)| {
+            let lists = said.body.split(|byte| *byte == b'\n').any(|line| line == name.as_str().as_bytes());
+            // One that we have no link to ourselves is believed through our home.
+            let reachable = self.home.state(broker).is_some_and(|view| view.state.is_linked());
+            lists && reachable
+        })
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Down => "down",
+        State::Dialing => "dialing",
+        State::Up => "up",
+        State::Suspect => "suspect",
+    }
+}

@@ -1,0 +1,148 @@
+//! What is looked after once a beat: silent links, streams that lag, whether we are in step; and, less often, what may be
+//! forgotten.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::facts::Kind;
+use super::link::{Attached, LinkId};
+use super::{GRACE, Node};
+use crate::envelope::SenderId;
+use crate::frame::{Frame, encode};
+use crate::ids::Name;
+use crate::interest::Interest;
+use crate::stream::StreamId;
+use crate::time::Now;
+
+pub const TRIM_EVERY: Duration = Duration::from_secs(2);
+
+/// What another machine wants to hear.
+#[derive(Clone, Debug)]
+pub struct Wants {
+    pub sender: SenderId,
+    pub interest: Interest,
+}
+
+impl Node {
+    pub(super) fn sweep(&mut self, now: Now) {
+        self.judge_clients(now);
+        self.tell_passed_over();
+        let links: Vec<(LinkId, SenderId)> =
+            self.links.iter().filter(|(_, link)| link.is_broker && link.ready).map(|(id, link)| (*id, link.sender)).collect();
+        if self.settings.is_broker() {
+            for (id, sender) in &links {
+                self.relay_what_lags(*id, *sender);
+            }
+            self.weigh_step(now);
+        }
+        for stream in std::mem::take(&mut self.grown) {
+            if let Some(copy) = self.copies.get_mut(&stream) {
+                copy.swept = copy.stream.last();
+            }
+            self.announce(stream, None);
+            if self.settings.is_broker() {
+                links.iter().for_each(|(id, _)| self.owe_got(*id, stream));
+            }
+        }
+        self.say_room();
+    }
+
+    /// Whether we have what every broker that can be reached had a beat ago.
+    fn weigh_step(&mut self, now: Now) {
+        let (mut caught_up, mut linked) = (true, 0);
+        for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
+            linked += 1;
+            for (stream, flow) in &mut link.flows {
+                let last = self.copies.get(stream).map_or(0, |copy| copy.stream.last());
+                caught_up &= flow.claimed <= last || stream.sender == self.me;
+                flow.claimed = flow.acked;
+            }
+        }
+        let waited = now.since(self.started) >= GRACE;
+        if !self.settled && caught_up && (waited || linked >= self.settings.brokers.len()) {
+            self.settled = true;
+            self.doubt_no_longer();
+        }
+        self.in_step = self.settled && caught_up;
+    }
+
+    pub(super) fn trim_copies(&mut self, now: Now) {
+        if !self.settings.is_broker() {
+            return;
+        }
+        self.share_cursors();
+        if now.since(self.started) < GRACE {
+            return;
+        }
+        for stream in self.copies.keys().copied().collect::<Vec<_>>() {
+            let upto = self.needed_after(stream);
+            self.trim(stream, upto);
+        }
+        self.say_room();
+    }
+
+    /// Tell the other brokers how far the machines that are attached here have got, so that they need not keep it.
+    fn share_cursors(&mut self) {
+        let mut out = Vec::new();
+        for link in self.links.values_mut().filter(|link| !link.is_broker && link.attached == Attached::Yes) {
+            for (stream, flow) in link.flows.iter_mut().filter(|(_, flow)| flow.shared < flow.acked) {
+                flow.shared = flow.acked;
+                encode(&Frame::Cursor { machine: link.sender, stream: *stream, upto: flow.acked }, &mut out);
+            }
+        }
+        if out.is_empty() {
+            return;
+        }
+        let brokers = self.links.iter().filter(|(_, link)| link.is_broker && link.ready);
+        for id in brokers.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.say(id, &out);
+        }
+    }
+
+    /// Up to where nobody will ask for a stream any more.
+    fn needed_after(&mut self, stream: StreamId) -> u64 {
+        let brokers: Vec<SenderId> =
+            self.settings.brokers.iter().map(|name| SenderId::of(&self.settings.network, name)).collect();
+        let attached: BTreeSet<&Name> =
+            self.links.values().filter(|link| link.attached == Attached::Yes).map(|link| &link.peer).collect();
+        let Some(copy) = self.copies.get_mut(&stream) else { return 0 };
+        let mut upto = if stream.sender == self.me { copy.stream.last() } else { copy.delivered };
+        for broker in brokers.iter().filter(|broker| **broker != stream.sender) {
+            upto = upto.min(copy.holders.get(broker).copied().unwrap_or(0));
+        }
+        for (name, wants) in &self.interests {
+            let counts = stream.lane.is_kept() || attached.contains(name);
+            if !counts || wants.sender == stream.sender || brokers.contains(&wants.sender) {
+                continue;
+            }
+            let cursor = copy.cursors.entry(wants.sender).or_default();
+            // Past what it does not want it need not come itself.
+            while let Some((seq, record)) = copy.stream.after(*cursor)
+                && seq <= upto
+                && !record.stamp.retain
+                && !wants.interest.matches(&record.topic)
+            {
+                *cursor = seq;
+            }
+            let next = copy.stream.after(*cursor).map_or(upto, |(seq, _)| seq - 1);
+            upto = upto.min(next.max(*cursor));
+        }
+        upto
+    }
+
+    /// Whether no machine that wants it is still without it.
+    pub(super) fn everybody_has(&self, stream: StreamId, seq: u64, topic: &str) -> bool {
+        let Some(copy) = self.copies.get(&stream) else { return true };
+        let lacks = |wants: &Wants| {
+            let has = copy.cursors.get(&wants.sender).or_else(|| copy.holders.get(&wants.sender)).copied().unwrap_or(0);
+            wants.sender != stream.sender && wants.interest.matches(topic) && has < seq
+        };
+        let here = stream.sender == self.me || copy.delivered >= seq || !self.local.matches(topic);
+        here && !self.interests.values().any(lacks)
+    }
+
+    /// Machines that anything is known of.
+    pub(super) fn known_machines(&self) -> impl Iterator<Item = &Name> {
+        self.facts.of(Kind::Status).map(|(name, _)| name)
+    }
+}
