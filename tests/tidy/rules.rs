@@ -54,6 +54,14 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
+    (
+        "node",
+        &[
+            "ids", "time", "topic", "rights", "topology", "assign", "mqtt", "envelope", "home", "hlc", "stream",
+            "frame", "interest", "broker",
+        ],
+    ),
+    ("agent", &["ids", "time", "broker", "node"]),
 ];
 
 pub fn purity(source: &Source) -> Vec<String> {

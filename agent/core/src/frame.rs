@@ -3,8 +3,8 @@
 //! A frame borrows from its bytes. Decoding never panics, never recurses and takes no more than the frame claims; a
 //! kind that is not known is passed over, so that a newer agent can say more. What a frame means stands in `node`.
 
-use crate::hlc::Hlc;
 use crate::envelope::SenderId;
+use crate::hlc::Hlc;
 use crate::stream::StreamId;
 use crate::topic;
 use crate::topology::model::Lane;
@@ -43,7 +43,10 @@ pub enum Frame<'a> {
         to: u64,
     },
     /// What I had up to here is gone, because it is safe elsewhere.
-    Trimmed { stream: StreamId, upto: u64 },
+    Trimmed {
+        stream: StreamId,
+        upto: u64,
+    },
     /// What came of the records that you sent.
     Got(Got),
     /// Your last one did not follow: go on from here.
@@ -57,7 +60,7 @@ pub enum Frame<'a> {
     Beat(Beat),
     /// A machine that is attached to me has this stream up to here.
     Cursor {
-        machine: u64,
+        machine: SenderId,
         stream: StreamId,
         upto: u64,
     },

@@ -4,15 +4,17 @@
 //! randomness come in as arguments, deadlines go out as data, input and output are closed enums. So every run can be
 //! replayed exactly. Dependencies point one way, in the order of the list below; `tests/tidy.rs` holds them to it.
 
+pub mod agent;
 pub mod assign;
 pub mod broker;
 pub mod envelope;
-pub mod home;
 pub mod frame;
 pub mod hlc;
+pub mod home;
 pub mod ids;
 pub mod interest;
 pub mod mqtt;
+pub mod node;
 pub mod plan;
 pub mod rights;
 pub mod stream;

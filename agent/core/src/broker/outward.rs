@@ -25,6 +25,14 @@ pub struct OfferId {
     number: u64,
 }
 
+#[cfg(test)]
+impl OfferId {
+    /// One that no broker gave out, for tests of what lies behind the seam.
+    pub fn numbered(number: u64) -> Self {
+        Self { session: Key::NOWHERE, number }
+    }
+}
+
 /// What the broker knows of the network.
 #[derive(Debug, Default)]
 pub(super) struct Outward {

@@ -7,6 +7,11 @@ pub struct Key {
     generation: u32,
 }
 
+#[cfg(test)]
+impl Key {
+    pub const NOWHERE: Self = Self { index: u32::MAX, generation: 0 };
+}
+
 #[derive(Debug)]
 struct Place<T> {
     generation: u32,

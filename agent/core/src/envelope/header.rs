@@ -20,6 +20,7 @@ const SUITE_XCHACHA20_POLY1305: u8 = 1;
 
 const FLAGS_QOS: u16 = 0b011;
 const FLAG_RETAIN: u16 = 0b100;
+const FLAG_CLEAR: u16 = 0b1000;
 
 /// What an envelope says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Header {
 pub struct Stamp {
     pub qos: QoS,
     pub retain: bool,
+    /// It clears what is retained under its topic.
+    pub clear: bool,
     pub lane: Lane,
     /// Its place in the stream, at most `SEQ_MAX`.
     pub seq: u64,
@@ -140,7 +143,7 @@ impl Header {
         if suite != SUITE_XCHACHA20_POLY1305 {
             return Err(Malformed::Suite(suite));
         }
-        let (qos, retain) = from_flags(low_u16(start >> 32))?;
+        let (qos, retain, clear) = from_flags(low_u16(start >> 32))?;
         let [lane, ..] = order.to_be_bytes();
         if low_u16(mixed) != 0 {
             return Err(Malformed::Reserved(low_u16(mixed)));
@@ -152,6 +155,7 @@ impl Header {
             stamp: Stamp {
                 qos,
                 retain,
+                clear,
                 lane: lane_of(lane)?,
                 seq: order & SEQ_MAX,
                 incarnation: low_u32(mixed >> 32),
@@ -175,12 +179,14 @@ impl Stamp {
             QoS::AtLeastOnce => 1,
             QoS::ExactlyOnce => 2,
         };
-        if self.retain { qos | FLAG_RETAIN } else { qos }
+        let retain = if self.retain { FLAG_RETAIN } else { 0 };
+        let clear = if self.clear { FLAG_CLEAR } else { 0 };
+        qos | retain | clear
     }
 }
 
-fn from_flags(flags: u16) -> Result<(QoS, bool), Malformed> {
-    if flags & !(FLAGS_QOS | FLAG_RETAIN) != 0 {
+fn from_flags(flags: u16) -> Result<(QoS, bool, bool), Malformed> {
+    if flags & !(FLAGS_QOS | FLAG_RETAIN | FLAG_CLEAR) != 0 {
         return Err(Malformed::Flags(flags));
     }
     let qos = match flags & FLAGS_QOS {
@@ -189,7 +195,7 @@ fn from_flags(flags: u16) -> Result<(QoS, bool), Malformed> {
         2 => QoS::ExactlyOnce,
         _ => return Err(Malformed::Flags(flags)),
     };
-    Ok((qos, flags & FLAG_RETAIN != 0))
+    Ok((qos, flags & FLAG_RETAIN != 0, flags & FLAG_CLEAR != 0))
 }
 
 fn lane_number(lane: Lane) -> u8 {

@@ -24,6 +24,7 @@ fn stamp(seq: u64) -> Stamp {
     Stamp {
         qos: QoS::AtLeastOnce,
         retain: true,
+        clear: false,
         lane: Lane::Disk,
         seq,
         incarnation: 0x0102_0304,

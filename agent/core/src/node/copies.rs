@@ -19,6 +19,8 @@ pub struct Copy {
     pub cursors: BTreeMap<SenderId, u64>,
     /// The link that it grows by.
     pub source: Option<LinkId>,
+    /// The origin itself is attached here, so that we send it on to the other brokers.
+    pub by_origin: bool,
     /// Where it stood at the last sweep.
     pub swept: u64,
     /// The origin says that what comes before this is safe elsewhere; we do not believe it yet.
@@ -29,7 +31,19 @@ pub struct Copy {
     pub stable_said: u64,
 }
 
+impl Copy {
+    fn grew_by(&mut self, link: Option<LinkId>, by_origin: bool) {
+        self.source = link.or(self.source);
+        self.by_origin = by_origin;
+        self.needed = false;
+    }
+}
+
 impl Node {
+    fn is_origin(&self, link: Option<LinkId>, id: StreamId) -> bool {
+        link.and_then(|link| self.links.get(&link)).is_some_and(|link| link.sender == id.sender)
+    }
+
     /// The copy of a stream, a new one where there is none. `None`: there are too many.
     pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
         if self.copies.len() >= STREAMS_MAX && !self.copies.contains_key(&id) {
@@ -51,13 +65,13 @@ impl Node {
 
     /// Put a record at the end of a copy. What is new is counted, sent on, given to the programs and made durable.
     pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Need> {
+        let by_origin = self.is_origin(from, id);
         let Some(copy) = self.copy(id) else { return Ok(()) };
         match copy.stream.append(seq, record.clone())? {
             Added::Known => return Ok(()),
             Added::New => {}
         }
-        copy.source = from.or(copy.source);
-        copy.needed = false;
+        copy.grew_by(from, by_origin);
         self.bytes += record.size();
         self.appended(id, seq);
         if id.sender != self.me {
@@ -72,13 +86,13 @@ impl Node {
     }
 
     pub(super) fn skip(&mut self, id: StreamId, from: u64, to: u64, link: Option<LinkId>) -> Result<(), Need> {
+        let by_origin = self.is_origin(link, id);
         let Some(copy) = self.copy(id) else { return Ok(()) };
         match copy.stream.skip(from, to)? {
             Added::Known => return Ok(()),
             Added::New => {}
         }
-        copy.source = link.or(copy.source);
-        copy.needed = false;
+        copy.grew_by(link, by_origin);
         self.appended(id, to);
         if id.sender != self.me {
             self.deliverable.insert(id);

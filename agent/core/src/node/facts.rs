@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::link::{Attached, LinkId};
+use super::sweep::Wants;
 use super::{Node, STATUS_EVERY, greet};
+use crate::envelope::SenderId;
 use crate::frame::{FACT_BYTES_MAX, Fact, Frame, encode};
 use crate::hlc::Hlc;
 use crate::ids::Name;
@@ -88,11 +90,6 @@ impl Facts {
         self.heard
     }
 
-    pub fn owners(&self) -> impl Iterator<Item = &Name> {
-        // Every machine tells its status.
-        self.of(Kind::Status).map(|(owner, _)| owner)
-    }
-
     /// Keep it if it is news.
     fn hear(&mut self, owner: &Name, kind: Kind, said: Said) -> bool {
         let key = (owner.clone(), kind);
@@ -138,9 +135,12 @@ impl Node {
         self.tell(Kind::Status, serde_json::to_vec(&status).unwrap_or_default(), now);
     }
 
-    /// Which machines are attached here, and so reachable through here.
+    /// Which machines are reachable through here.
     pub(super) fn tell_attached(&mut self, now: Now) {
-        let here = self.links.values().filter(|link| link.attached == Attached::Yes);
+        if !self.settings.is_broker() {
+            return;
+        }
+        let here = self.links.values().filter(|link| link.attached == Attached::Yes || (link.is_broker && link.ready));
         let names: Vec<&str> = here.map(|link| link.peer.as_str()).collect();
         let body = names.join("\n").into_bytes();
         if self.facts.get(&self.settings.me, Kind::Attached).is_none_or(|said| *said.body != *body) {
@@ -183,7 +183,8 @@ impl Node {
             return;
         }
         if let Some(interest) = interest {
-            self.interests.insert(owner.clone(), interest);
+            let sender = SenderId::of(&self.settings.network, &owner);
+            self.interests.insert(owner.clone(), Wants { sender, interest });
         }
         if kind == Kind::Promoted
             && let Some((hlc, name)) = self.facts.promoted()
@@ -212,7 +213,8 @@ impl Node {
 
     /// To whom it may be news: a broker tells everybody, a client its home.
     fn pass_on(&mut self, owner: &Name, kind: Kind, from: Option<LinkId>) {
-        let open: Vec<LinkId> = self.links.iter().filter(|(id, link)| link.ready && Some(**id) != from).map(|(id, _)| *id).collect();
+        let open: Vec<LinkId> =
+            self.links.iter().filter(|(id, link)| link.ready && Some(**id) != from).map(|(id, _)| *id).collect();
         for id in open {
             if let Some(link) = self.links.get_mut(&id)
                 && link.peer != *owner

@@ -4,6 +4,7 @@ use super::link::{Attached, Flow, Link, LinkId, WINDOW};
 use super::{Node, copies::Copy};
 use crate::envelope::SenderId;
 use crate::frame::{Carried, Frame, Got, encode};
+use crate::interest::Interest;
 use crate::rights::Rights;
 use crate::stream::{Record, StreamId};
 use crate::time::Now;
@@ -79,7 +80,7 @@ impl Node {
             return Stopped::AtTheEnd;
         }
         let upto = if stream.sender == me && stream.lane.is_kept() { copy.stream.stored() } else { copy.stream.last() };
-        let interest = self.interests.get(&link.peer);
+        let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
         let rights = self.settings.peers.get(&link.peer);
         let to_broker = link.is_broker;
         let wants = |record: &Record| to_broker || is_for(record, rights, interest);
@@ -124,7 +125,8 @@ impl Node {
             if !goes_by(&self.settings.role, self.me, link, stream, copy) {
                 continue;
             }
-            let (rights, interest) = (self.settings.peers.get(&link.peer), self.interests.get(&link.peer));
+            let rights = self.settings.peers.get(&link.peer);
+            let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
             if link.is_broker || record.is_none_or(|record| is_for(record, rights, interest)) {
                 link.pending.insert(stream);
                 awake.push(*id);
@@ -191,10 +193,10 @@ fn goes_by(role: &crate::assign::Role, me: SenderId, link: &Link, stream: Stream
     }
 }
 
-fn is_for(record: &Record, rights: Option<&Rights>, interest: Option<&crate::interest::Interest>) -> bool {
+/// Whether a client's programs want it and may have it.
+fn is_for(record: &Record, rights: Option<&Rights>, interest: Option<&Interest>) -> bool {
     let wanted = record.stamp.retain || interest.is_some_and(|interest| interest.matches(&record.topic));
-    // Clients do not know the rights of others; they send to brokers only.
-    wanted && rights.is_none_or(|rights| rights.subscribe.topic(&record.topic))
+    wanted && rights.is_some_and(|rights| rights.subscribe.topic(&record.topic))
 }
 
 /// What is no longer here, to a broker: it may know better than that nobody has it.

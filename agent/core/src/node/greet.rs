@@ -297,7 +297,6 @@ impl Node {
                 self.begin_with_now(id, sender);
             }
             self.name_copies(id);
-            self.tell_attached(now);
         } else if was == Attached::Yes {
             // Our home has told us where everything begins.
             self.fresh = false;
@@ -309,6 +308,7 @@ impl Node {
             let all = self.copies.keys().copied().filter(|stream| stream.sender != sender);
             link.pending.extend(all);
         }
+        self.tell_attached(now);
         self.relay_what_lags(id, sender);
         self.tell_everything(id);
     }
@@ -384,9 +384,10 @@ impl Node {
     fn left(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let was = std::mem::replace(&mut link.attached, Attached::No);
+        let is_broker = link.is_broker;
         link.ready = false;
         link.forget_flows();
-        if was == Attached::Yes && self.settings.is_broker() {
+        if was == Attached::Yes || is_broker {
             self.tell_attached(now);
         }
         for copy in self.copies.values_mut().filter(|copy| copy.source == Some(id)) {
@@ -431,7 +432,7 @@ impl Node {
         self.after_saying(id);
     }
 
-    fn say(&mut self, id: LinkId, frames: &[u8]) {
+    pub(super) fn say(&mut self, id: LinkId, frames: &[u8]) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.phase != Phase::Closing) else { return };
         link.control.extend_from_slice(frames);
         self.after_saying(id);

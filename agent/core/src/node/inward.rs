@@ -73,12 +73,18 @@ impl Delivery {
 impl Node {
     /// The next message for the programs here. Give it back by `inward_taken` or `inward_refused`.
     pub fn next_inward(&mut self, now: Now) -> Option<Delivery> {
-        self.inward_said = false;
+        let next = self.find_inward(now);
+        // Said again only after all of it was fetched or refused.
+        self.inward_said = next.is_some();
+        next
+    }
+
+    fn find_inward(&mut self, now: Now) -> Option<Delivery> {
         if self.inward_blocked {
             return None;
         }
         while let Some((stream, record)) = self.loose.ready.pop_front() {
-            if let Some(delivery) = self.open(record, From::Loose(stream), now) {
+            if let Some(delivery) = self.open(record, From::Loose(stream)) {
                 return Some(delivery);
             }
         }
@@ -91,11 +97,8 @@ impl Node {
                 continue;
             };
             let wanted = record.stamp.retain || self.local.matches(&record.topic);
-            let opened = if wanted && !record.is_expired(now) {
-                self.open(record, From::Stream(stream, seq), now)
-            } else {
-                None
-            };
+            let opened =
+                if wanted && !record.is_expired(now) { self.open(record, From::Stream(stream, seq)) } else { None };
             match opened {
                 Some(delivery) => return Some(delivery),
                 None => self.delivered(stream, seq),
@@ -130,6 +133,7 @@ impl Node {
     /// The programs have no room: nothing more comes until `handle_inward_room`.
     pub fn inward_refused(&mut self, delivery: Delivery) {
         self.inward_blocked = true;
+        self.inward_said = false;
         if let From::Loose(stream) = delivery.from {
             self.loose.ready.push_front((stream, delivery.record));
         }
@@ -142,7 +146,7 @@ impl Node {
     }
 
     /// `None`: there is nothing to deliver.
-    fn open(&mut self, record: Held, from: From, now: Now) -> Option<Delivery> {
+    fn open(&mut self, record: Held, from: From) -> Option<Delivery> {
         let mut body = std::mem::take(&mut self.scratch);
         let sender = match from {
             From::Stream(stream, _) | From::Loose(stream) => stream.sender,
@@ -168,7 +172,6 @@ impl Node {
             self.scratch = body;
             return None;
         }
-        let _ = now;
         Some(Delivery { record, from, body, retain })
     }
 

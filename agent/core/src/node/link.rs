@@ -87,6 +87,10 @@ pub struct Flow {
     pub told: u64,
     /// The other side has it up to here.
     pub acked: u64,
+    /// What it had at the last sweep.
+    pub claimed: u64,
+    /// What the other brokers were told that it has.
+    pub shared: u64,
     /// Sent for it though another should have: it lags.
     pub relayed: bool,
     pub unacked: VecDeque<(u64, u32)>,

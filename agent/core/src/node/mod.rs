@@ -20,7 +20,6 @@ mod follow;
 mod greet;
 mod intake;
 mod inward;
-mod limits;
 mod link;
 mod outbox;
 mod promise;
@@ -45,10 +44,13 @@ use crate::time::Now;
 
 use copies::Copy;
 use facts::Facts;
+use inward::Loose;
 use link::Link;
 use outbox::Outbox;
 use retained::Retained;
+use sweep::Wants;
 
+pub use inward::Delivery;
 pub use link::{LinkId, Side};
 pub use promise::{Promise, promise};
 pub use settings::{Identity, Settings};
@@ -111,7 +113,7 @@ pub struct Node {
     outbox: Outbox,
     facts: Facts,
     /// What other machines want to hear.
-    interests: BTreeMap<Name, Interest>,
+    interests: BTreeMap<Name, Wants>,
     /// What the programs here want to hear.
     wanted: BTreeSet<Box<str>>,
     local: Interest,
@@ -120,6 +122,7 @@ pub struct Node {
     sweep_due: Now,
     trim_due: Now,
     retained: Retained,
+    loose: Loose,
     /// Streams with something for the programs here.
     deliverable: BTreeSet<StreamId>,
     /// The programs have no room.
@@ -149,7 +152,8 @@ impl Node {
         let me = SenderId::of(&settings.network, &settings.me);
         let opener = Opener::new(&settings.keyring);
         let sealer = Sealer::new(&settings.keyring, &settings.me, identity.salt()).ok();
-        let every = settings.heartbeat.every;
+        let (every, waits) = (settings.heartbeat.every, settings.waits_for_others());
+        let home = Home::new(settings.home_rules(), identity.seed(), now);
         let mut node = Self {
             me,
             started: now,
@@ -159,7 +163,7 @@ impl Node {
             drawn: 0,
             sealer,
             opener,
-            home: Home::new(settings.home_rules(), identity.seed(), now),
+            home,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             links_opened: 0,
@@ -174,6 +178,7 @@ impl Node {
             sweep_due: now.after(every),
             trim_due: now.after(GRACE),
             retained: Retained::default(),
+            loose: Loose::default(),
             deliverable: BTreeSet::new(),
             inward_blocked: false,
             inward_said: false,
@@ -181,8 +186,8 @@ impl Node {
             ticket: Ticket::default(),
             ticket_said: Ticket::default(),
             grown: BTreeSet::new(),
-            in_step: settings.other_brokers().next().is_none(),
-            settled: settings.other_brokers().next().is_none(),
+            in_step: !waits,
+            settled: !waits,
             fresh: true,
             bytes: 0,
             counters: Counters::default(),
@@ -301,7 +306,7 @@ impl Node {
             self.ticket_said = self.ticket;
             self.actions.push_back(Action::Store(self.ticket));
         }
-        if !self.deliverable.is_empty() && !self.inward_blocked && !self.inward_said {
+        if (!self.deliverable.is_empty() || !self.loose.ready.is_empty()) && !self.inward_blocked && !self.inward_said {
             self.inward_said = true;
             self.actions.push_back(Action::Inward);
         }

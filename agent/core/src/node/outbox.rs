@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::settings::{Identity, redraw};
 use super::{Action, Node, Promise, promise};
-use crate::broker::{Message, OfferId};
+use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, Sealer, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
 use crate::stream::{Record, StreamId};
@@ -69,7 +69,7 @@ impl Own {
 
 impl Node {
     /// A program's publish that was let in here. Without an `offer`, nobody waits for an answer.
-    pub fn handle_offer(&mut self, offer: Option<OfferId>, message: &Message, now: Now) {
+    pub fn handle_offer(&mut self, offer: Option<OfferId>, message: &Content, now: Now) {
         let reason = self.take_offer(offer, message, now);
         if let (Some(reason), Some(offer)) = (reason, offer) {
             self.actions.push_back(Action::Settle { offer, reason });
@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// The answer, or `None` if it comes later.
-    fn take_offer(&mut self, offer: Option<OfferId>, message: &Message, now: Now) -> Option<Reason> {
+    fn take_offer(&mut self, offer: Option<OfferId>, message: &Content, now: Now) -> Option<Reason> {
         // Topics that begin with `$` belong to one machine.
         if message.topic.starts_with('$') {
             return Some(Reason::SUCCESS);
@@ -100,7 +100,7 @@ impl Node {
         let expires = expires(&self.settings.topics, message, now);
         let Some((id, seq)) = self.seal_and_append(message, promise.lane, expires, now) else {
             self.counters.unsealed += 1;
-            return Some(Reason::UNSPECIFIED_ERROR);
+            return Some(Reason::UNSPECIFIED);
         };
         let offer = offer?;
         if promise.ack == Ack::Memory {
@@ -114,15 +114,15 @@ impl Node {
     }
 
     /// Whether anybody on another machine is to get it. Before the network was ever heard of, everything is.
-    fn is_wanted(&self, message: &Message, promise: Promise) -> bool {
+    fn is_wanted(&self, message: &Content, promise: Promise) -> bool {
         let known = self.facts.were_heard();
-        let somebody = |topic: &str| self.interests.values().any(|interest| interest.matches(topic));
+        let somebody = |topic: &str| self.interests.values().any(|wants| wants.interest.matches(topic));
         message.retain || promise.ack == Ack::Replicated || !known || somebody(&message.topic)
     }
 
     fn seal_and_append(
         &mut self,
-        message: &Message,
+        message: &Content,
         lane: Lane,
         expires: Option<Now>,
         now: Now,
@@ -299,7 +299,7 @@ impl Node {
 }
 
 /// The properties, their length before them, then the payload.
-fn put_body(body: &mut Vec<u8>, message: &Message) {
+fn put_body(body: &mut Vec<u8>, message: &Content) {
     body.clear();
     let length = u32::try_from(message.props.len()).unwrap_or(0);
     body.extend_from_slice(&length.to_be_bytes());
@@ -310,7 +310,7 @@ fn put_body(body: &mut Vec<u8>, message: &Message) {
 }
 
 /// The end that its publisher gave it, or its topic.
-fn expires(rules: &[TopicRule], message: &Message, now: Now) -> Option<Now> {
+fn expires(rules: &[TopicRule], message: &Content, now: Now) -> Option<Now> {
     let rule = rules.iter().find(|rule| rule.filter.matches(&message.topic));
     let by_rule = rule.and_then(|rule| rule.max_age).map(|age: Duration| now.after(age));
     match (message.expires, by_rule) {

@@ -14,8 +14,8 @@ use crate::time::Now;
 /// The order of retained messages: by the clocks of those who sent them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    hlc: u64,
-    sender: SenderId,
+    pub hlc: u64,
+    pub sender: SenderId,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,8 @@ impl Node {
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
     fn forget_a_clearing(&mut self) -> bool {
-        let clearings = self.retained.topics.iter().filter(|(_, (_, kept))| kept.as_ref().is_some_and(|k| k.stamp.clear));
+        let clearings =
+            self.retained.topics.iter().filter(|(_, (_, kept))| kept.as_ref().is_some_and(|k| k.stamp.clear));
         let Some(oldest) = clearings.min_by_key(|(_, (rank, _))| *rank).map(|(topic, _)| topic.clone()) else {
             return false;
         };
@@ -89,7 +90,6 @@ impl Node {
             return;
         }
         let record = Held::new(intake::unpack(carried, header, now));
-        self.clock.hear(crate::hlc::Hlc(header.stamp.hlc.min(self.clock.last().0)));
         let rank = Rank { hlc: header.stamp.hlc, sender: header.sender };
         if self.retained.rank(&record.topic).is_none_or(|known| known < rank) {
             self.loose_retained(StreamId::of(&header), record);

@@ -29,6 +29,8 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     pub retained_len_max: usize,
     pub keyring: Keyring,
+    /// Tells the network part of the topology apart from others.
+    pub fingerprint: Box<str>,
 }
 
 /// Bytes for all records while they are kept in memory and the topology names no size.
@@ -36,7 +38,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 
 impl Settings {
     #[must_use]
-    pub fn of(assignment: &Assignment, keyring: Keyring) -> Self {
+    pub fn of(assignment: &Assignment, keyring: Keyring, fingerprint: Box<str>) -> Self {
         Self {
             me: assignment.me.clone(),
             network: assignment.network.clone(),
@@ -51,6 +53,7 @@ impl Settings {
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             retained_len_max: assignment.limits.retained_len_max as usize,
             keyring,
+            fingerprint,
         }
     }
 
@@ -62,9 +65,9 @@ impl Settings {
         }
     }
 
-    pub(super) fn other_brokers(&self) -> impl Iterator<Item = &Name> {
-        // A client waits for no other broker before it does something.
-        self.brokers.iter().filter(|_| self.is_broker())
+    /// Whether there are other brokers that may have what this one has lost.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.is_broker() && !self.brokers.is_empty()
     }
 
     pub(super) fn is_a_broker(&self, name: &Name) -> bool {

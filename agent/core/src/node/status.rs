@@ -188,14 +188,17 @@ impl Node {
         if self.is_seen_by_a_broker(name) { Standing::Online } else { Standing::Offline }
     }
 
+    /// Brokers list who is attached to them, each other included; what our own links do not show, they do.
     fn is_seen_by_a_broker(&self, name: &Name) -> bool {
-        let mut attached = self.facts.of(Kind::Attached).filter(|(broker, _)| **broker != self.settings.me);
-        attached.any(|(broker, said)| {
-            let lists = said.body.split(|byte| *byte == b'\n').any(|line| line == name.as_str().as_bytes());
-            // One that we have no link to ourselves is believed through our home.
-            let reachable = self.home.state(broker).is_some_and(|view| view.state.is_linked());
-            lists && reachable
-        })
+        let lists = |broker: &Name, name: &Name| {
+            let said = self.facts.get(broker, Kind::Attached);
+            said.is_some_and(|said| said.body.split(|byte| *byte == b'\n').any(|line| line == name.as_str().as_bytes()))
+        };
+        let linked = |broker: &Name| self.home.state(broker).is_some_and(|view| view.state.is_linked());
+        let brokers = &self.settings.brokers;
+        let reachable =
+            |broker: &Name| linked(broker) || brokers.iter().any(|near| linked(near) && lists(near, broker));
+        brokers.iter().any(|broker| reachable(broker) && (broker == name || lists(broker, name)))
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::facts::Kind;
 use super::link::{Attached, LinkId};
 use super::{GRACE, Node};
 use crate::envelope::SenderId;
@@ -27,8 +26,12 @@ impl Node {
     pub(super) fn sweep(&mut self, now: Now) {
         self.judge_clients(now);
         self.tell_passed_over();
-        let links: Vec<(LinkId, SenderId)> =
-            self.links.iter().filter(|(_, link)| link.is_broker && link.ready).map(|(id, link)| (*id, link.sender)).collect();
+        let links: Vec<(LinkId, SenderId)> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.is_broker && link.ready)
+            .map(|(id, link)| (*id, link.sender))
+            .collect();
         if self.settings.is_broker() {
             for (id, sender) in &links {
                 self.relay_what_lags(*id, *sender);
@@ -139,10 +142,5 @@ impl Node {
         };
         let here = stream.sender == self.me || copy.delivered >= seq || !self.local.matches(topic);
         here && !self.interests.values().any(lacks)
-    }
-
-    /// Machines that anything is known of.
-    pub(super) fn known_machines(&self) -> impl Iterator<Item = &Name> {
-        self.facts.of(Kind::Status).map(|(name, _)| name)
     }
 }

@@ -9,7 +9,16 @@ fn record(text: &str) -> Rc<Record> {
         topic: "t".into(),
         envelope: text.as_bytes().into(),
         expires: None,
-        stamp: Stamp { qos: QoS::AtLeastOnce, retain: false, clear: false, lane: Lane::Disk, seq: 1, incarnation: 0, content_type: ContentType(0), hlc: 0 },
+        stamp: Stamp {
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            clear: false,
+            lane: Lane::Disk,
+            seq: 1,
+            incarnation: 0,
+            content_type: ContentType(0),
+            hlc: 0,
+        },
     })
 }
 

@@ -1,0 +1,175 @@
+//! One machine's agent, whole: the broker for its programs and the node for the network, and what they say to each
+//! other. The shell drives this and nothing below it.
+//!
+//! It decides nothing itself. A call into either half is followed by everything that it means to the other, so that the
+//! shell sees only what concerns sockets, dials and disks.
+
+use std::collections::VecDeque;
+
+use crate::broker::{self, Broker};
+use crate::ids::Name;
+use crate::node::{self, LinkId, Node, Ticket};
+use crate::time::Now;
+
+/// Deliveries to the programs in one go; then whoever else waits is looked after first.
+const DELIVERIES_MAX: usize = 512;
+
+/// What the shell has to do. Drain after every call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// For a door: one of the broker's own, those for the network aside.
+    Door(broker::Action),
+    /// Dial this broker's agent door once. Answer with `handle_link_open` or `handle_dial_failed`.
+    Dial(Name),
+    /// Give up a dial that has not answered.
+    Undial(Name),
+    /// This link has bytes to send.
+    LinkTransmit(LinkId),
+    /// Send what is left for a second at the most; close; report it closed.
+    LinkClose(LinkId),
+    /// Make everything so far durable, then report it stored.
+    Store(Ticket),
+    /// Call `resume` when everything else has been looked after.
+    Resume,
+}
+
+#[derive(Debug)]
+pub struct Agent {
+    broker: Broker,
+    /// `None` on a machine that is its network's only one.
+    node: Option<Node>,
+    actions: VecDeque<Action>,
+}
+
+impl Agent {
+    #[must_use]
+    pub fn new(mut broker: Broker, mut node: Option<Node>, now: Now) -> Self {
+        let mut actions = VecDeque::new();
+        exchange(&mut broker, &mut node, &mut actions, now);
+        Self { broker, node, actions }
+    }
+
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// Call into the broker, and carry what it means to the network.
+    pub fn with_broker<R>(&mut self, now: Now, call: impl FnOnce(&mut Broker) -> R) -> R {
+        let answer = call(&mut self.broker);
+        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+        answer
+    }
+
+    /// Call into the node, and carry what it means to the programs. `None` where there is no network.
+    pub fn with_node<R>(&mut self, now: Now, call: impl FnOnce(&mut Node) -> R) -> Option<R> {
+        let answer = self.node.as_mut().map(call);
+        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+        answer
+    }
+
+    /// Call at or after `next_deadline`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.broker.next_deadline().is_some_and(|due| due <= now) {
+            self.with_broker(now, |broker| broker.handle_timeout(now));
+        }
+        if self.node.as_ref().is_some_and(|node| node.next_deadline().is_some_and(|due| due <= now)) {
+            self.with_node(now, |node| node.handle_timeout(now));
+        }
+    }
+
+    /// Go on after `Action::Resume`.
+    pub fn resume(&mut self, now: Now) {
+        deliver(&mut self.broker, &mut self.node, &mut self.actions, now);
+        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+    }
+
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let network = self.node.as_ref().and_then(Node::next_deadline);
+        self.broker.next_deadline().into_iter().chain(network).min()
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+}
+
+/// Until neither half has anything to say to the other.
+fn exchange(broker: &mut Broker, node: &mut Option<Node>, actions: &mut VecDeque<Action>, now: Now) {
+    loop {
+        let mut quiet = true;
+        while let Some(action) = broker.poll_action() {
+            quiet = false;
+            from_broker(action, node.as_mut(), actions, now);
+        }
+        while let Some(action) = node.as_mut().and_then(Node::poll_action) {
+            quiet = false;
+            from_node(action, broker, node, actions, now);
+        }
+        if quiet {
+            return;
+        }
+    }
+}
+
+fn from_broker(action: broker::Action, node: Option<&mut Node>, actions: &mut VecDeque<Action>, now: Now) {
+    match (action, node) {
+        (broker::Action::Offer { token, message }, Some(node)) => node.handle_offer(token, &message, now),
+        (broker::Action::Wanted(filter), Some(node)) => node.handle_wanted(&filter, now),
+        (broker::Action::Unwanted(filter), Some(node)) => node.handle_unwanted(&filter, now),
+        (broker::Action::InwardRoom, Some(node)) => node.handle_inward_room(now),
+        // Without a network the broker offers nothing, and who wants what is nobody else's business.
+        (
+            broker::Action::Offer { .. }
+            | broker::Action::Wanted(_)
+            | broker::Action::Unwanted(_)
+            | broker::Action::InwardRoom,
+            None,
+        ) => {}
+        (
+            action @ (broker::Action::Transmit(_)
+            | broker::Action::PauseReading(_)
+            | broker::Action::ResumeReading(_)
+            | broker::Action::Authenticate { .. }
+            | broker::Action::Close { .. }),
+            _,
+        ) => actions.push_back(Action::Door(action)),
+    }
+}
+
+fn from_node(
+    action: node::Action,
+    broker: &mut Broker,
+    node: &mut Option<Node>,
+    actions: &mut VecDeque<Action>,
+    now: Now,
+) {
+    match action {
+        node::Action::Settle { offer, reason } => broker.handle_settled(offer, reason, now),
+        node::Action::OutwardRoom(room) => broker.handle_outward_room(room, now),
+        node::Action::Inward => deliver(broker, node, actions, now),
+        node::Action::Dial(name) => actions.push_back(Action::Dial(name)),
+        node::Action::Undial(name) => actions.push_back(Action::Undial(name)),
+        node::Action::Transmit(link) => actions.push_back(Action::LinkTransmit(link)),
+        node::Action::Close(link) => actions.push_back(Action::LinkClose(link)),
+        node::Action::Store(ticket) => actions.push_back(Action::Store(ticket)),
+    }
+}
+
+fn deliver(broker: &mut Broker, node: &mut Option<Node>, actions: &mut VecDeque<Action>, now: Now) {
+    let Some(node) = node else { return };
+    for _ in 0..DELIVERIES_MAX {
+        let Some(delivery) = node.next_inward(now) else { return };
+        match broker.handle_inward(delivery.inward(), now) {
+            Ok(()) => node.inward_taken(delivery, now),
+            Err(broker::NoRoom) => return node.inward_refused(delivery),
+        }
+    }
+    actions.push_back(Action::Resume);
+}

@@ -1,0 +1,166 @@
+mod lab;
+
+use lab::Lab;
+
+const WORKSHOP: &str = "
+version: 1
+network: workshop
+heartbeat: { every: 200ms, miss: 3 }
+failover: { hold_down: 5s }
+keys: { active: k1 }
+brokers:
+  hub: { host: 10.0.0.1, backups: [spare] }
+  spare: { host: 10.0.0.2 }
+clients:
+  press: {}
+  office: {}
+";
+
+#[test]
+fn a_message_goes_from_client_to_client_through_the_hub() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    let offers: Vec<_> = (0..100).map(|n| lab.publish("press", "line/temp", &format!("{n}"))).collect();
+    lab.seconds(1);
+    assert_eq!(lab.heard("office"), (0..100).map(|n| format!("line/temp {n}")).collect::<Vec<_>>());
+    assert!(offers.iter().all(|offer| lab.is_settled("press", *offer)));
+    assert!(lab.heard("press").is_empty() && lab.heard("spare").is_empty());
+    assert_eq!(lab.node("press").status(lab.now).bytes, 0, "two brokers have all of it: the origin forgets");
+}
+
+#[test]
+fn what_nobody_wants_stays_where_it_is() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    let offer = lab.publish("press", "other", "x");
+    assert!(lab.is_settled("press", offer));
+    assert_eq!(lab.node("press").counters().unwanted, 1);
+}
+
+#[test]
+fn a_dead_hub_is_a_non_event() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    for n in 0..50 {
+        lab.publish("press", "line/temp", &format!("{n}"));
+        lab.millis(10);
+        if n == 20 {
+            lab.kill("hub");
+        }
+        if n == 40 {
+            lab.start("hub");
+        }
+    }
+    lab.seconds(20);
+    assert_eq!(lab.heard("office"), (0..50).map(|n| format!("line/temp {n}")).collect::<Vec<_>>());
+    assert_eq!(lab.node("office").status(lab.now).home.unwrap().as_str(), "hub");
+}
+
+#[test]
+fn both_sides_of_a_partition_work_and_then_everybody_has_everything_once() {
+    let mut lab = Lab::new(WORKSHOP, 3);
+    for name in ["office", "press"] {
+        lab.want(name, "#");
+    }
+    lab.seconds(3);
+    lab.cut(&["hub", "press"], &["spare", "office"]);
+    lab.seconds(3);
+    for n in 0..20 {
+        lab.publish("press", "a", &format!("{n}"));
+        lab.publish("office", "b", &format!("{n}"));
+        lab.publish("hub", "c", &format!("{n}"));
+        lab.millis(50);
+    }
+    assert_eq!(lab.heard("press").len(), 20, "its own side goes on");
+    lab.heal();
+    lab.seconds(10);
+    let sorted = |name: &str| {
+        let mut heard = lab.heard(name);
+        heard.sort();
+        heard
+    };
+    let all = |topics: [&str; 2]| {
+        let mut all: Vec<String> = topics.iter().flat_map(|t| (0..20).map(move |n| format!("{t} {n}"))).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted("press"), all(["b", "c"]));
+    assert_eq!(sorted("office"), all(["a", "c"]));
+}
+
+#[test]
+fn retained_messages_are_everywhere_and_the_newest_wins() {
+    let mut lab = Lab::new(WORKSHOP, 4);
+    lab.seconds(3);
+    lab.retain("press", "state", "old");
+    lab.cut(&["hub", "press"], &["spare", "office"]);
+    lab.seconds(2);
+    lab.retain("press", "state", "press");
+    lab.millis(100);
+    lab.retain("office", "state", "office");
+    lab.retain("press", "gone", "x");
+    lab.heal();
+    lab.seconds(5);
+    lab.retain("office", "gone", "");
+    lab.seconds(5);
+    for name in ["hub", "spare", "press", "office"] {
+        assert_eq!(lab.retained(name, "state").as_deref(), Some("office"), "{name}");
+        assert_eq!(lab.retained(name, "gone"), None, "{name}");
+    }
+    lab.kill("hub");
+    lab.start("hub");
+    lab.seconds(5);
+    assert_eq!(lab.retained("hub", "state").as_deref(), Some("office"), "a broker that comes anew is told");
+}
+
+#[test]
+fn a_client_that_reaches_only_the_spare_reaches_everybody() {
+    let mut lab = Lab::new(WORKSHOP, 5);
+    lab.want("office", "#");
+    lab.want("press", "#");
+    lab.block("press", "hub");
+    lab.seconds(3);
+    lab.publish("press", "a", "1");
+    lab.publish("office", "b", "2");
+    lab.seconds(1);
+    assert_eq!(lab.heard("office"), ["a 1"]);
+    assert_eq!(lab.heard("press"), ["b 2"]);
+}
+
+#[test]
+fn presence_is_seen_from_everywhere() {
+    use super::Standing;
+    let mut lab = Lab::new(WORKSHOP, 6);
+    lab.seconds(3);
+    let standing = |lab: &Lab, at: &str, of: &str| lab.node(at).standing(&crate::ids::Name::new(of).unwrap());
+    for (at, of) in [("press", "office"), ("office", "spare"), ("hub", "press"), ("spare", "press")] {
+        assert_eq!(standing(&lab, at, of), Standing::Online, "{of} seen from {at}");
+    }
+    lab.kill("press");
+    lab.seconds(2);
+    for at in ["office", "hub", "spare"] {
+        assert_eq!(standing(&lab, at, "press"), Standing::Offline, "seen from {at}");
+    }
+}
+
+#[test]
+fn promoting_a_broker_moves_everybody_and_loses_nothing() {
+    let mut lab = Lab::new(WORKSHOP, 7);
+    lab.want("office", "#");
+    lab.seconds(3);
+    for n in 0..100 {
+        lab.publish("press", "a", &format!("{n}"));
+        lab.millis(5);
+        if n == 50 {
+            lab.promote("press", "spare");
+        }
+    }
+    lab.seconds(2);
+    assert_eq!(lab.heard("office"), (0..100).map(|n| format!("a {n}")).collect::<Vec<_>>());
+    for name in ["press", "office"] {
+        assert_eq!(lab.node(name).status(lab.now).home.unwrap().as_str(), "spare");
+    }
+}

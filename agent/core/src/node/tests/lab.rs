@@ -1,0 +1,363 @@
+//! A whole network in one thread and in virtual time: real nodes, wires that can be cut, programs that only count.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::assign::assign;
+use crate::broker::{Content, OfferId, Retain};
+use crate::envelope::{Key, Keyring, NetworkKey, Seed};
+use crate::ids::Name;
+use crate::mqtt::packet::QoS;
+use crate::node::{Action, Identity, LinkId, Node, Settings, Side, Ticket};
+use crate::time::Now;
+use crate::topology::report::Colour;
+use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, Topology, load};
+
+const LATENCY: Duration = Duration::from_millis(1);
+const FSYNC: Duration = Duration::from_millis(4);
+
+pub struct Lab {
+    pub now: Now,
+    topology: Topology,
+    machines: BTreeMap<String, Machine>,
+    wires: BTreeMap<(String, LinkId), (String, LinkId)>,
+    events: BTreeMap<(Now, u64), Event>,
+    count: u64,
+    cut: BTreeSet<(String, String)>,
+    boots: u64,
+}
+
+struct Machine {
+    node: Option<Node>,
+    incarnation: u32,
+    wants: BTreeSet<String>,
+    heard: Vec<String>,
+    retained: BTreeMap<String, String>,
+    settled: BTreeSet<OfferId>,
+}
+
+enum Event {
+    Bytes { to: (String, LinkId), bytes: Vec<u8> },
+    Closed { to: (String, LinkId) },
+    DialFailed { at: String, to: Name },
+    Stored { at: String, ticket: Ticket, life: u64 },
+}
+
+impl Lab {
+    pub fn new(yaml: &str, seed: u64) -> Self {
+        let topology = parse(yaml);
+        let names: Vec<String> = topology.machines.keys().map(|name| name.as_str().to_owned()).collect();
+        let mut lab = Self {
+            now: Now(1_000_000),
+            topology,
+            machines: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            events: BTreeMap::new(),
+            count: 0,
+            cut: BTreeSet::new(),
+            boots: seed << 32,
+        };
+        for (index, name) in names.iter().enumerate() {
+            let machine = Machine {
+                node: None,
+                incarnation: index as u32 + 1,
+                wants: BTreeSet::new(),
+                heard: Vec::new(),
+                retained: BTreeMap::new(),
+                settled: BTreeSet::new(),
+            };
+            lab.machines.insert(name.clone(), machine);
+            lab.start(name);
+        }
+        lab
+    }
+
+    /// Memory is all there is: what starts again begins with nothing.
+    pub fn start(&mut self, name: &str) {
+        self.boots += 1;
+        let key = Key::Whole(NetworkKey::new(Seed::new([7; 32])));
+        let keyring = Keyring::new(&self.topology.network, &key, &[]).unwrap();
+        let assignment = assign(&self.topology, &Name::new(name).unwrap()).unwrap();
+        let mut random = [0; 32];
+        random[..8].copy_from_slice(&self.boots.to_be_bytes());
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.incarnation += 1000;
+        let identity = Identity { random, incarnation: machine.incarnation };
+        let mut node = Node::new(Settings::of(&assignment, keyring, "f".into()), &identity, self.now);
+        node.handle_wall(1_800_000_000_000_000);
+        machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
+        machine.node = Some(node);
+        self.drain(name);
+    }
+
+    pub fn kill(&mut self, name: &str) {
+        self.machines.get_mut(name).unwrap().node = None;
+        let ends: Vec<_> = self.wires.keys().filter(|(at, _)| at == name).cloned().collect();
+        for end in ends {
+            self.unplug(&end);
+        }
+    }
+
+    /// This end is gone; the other hears of it.
+    fn unplug(&mut self, end: &(String, LinkId)) {
+        let Some(other) = self.wires.remove(end) else { return };
+        self.wires.remove(&other);
+        self.later(LATENCY, Event::Closed { to: other });
+    }
+
+    pub fn cut(&mut self, one: &[&str], other: &[&str]) {
+        for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
+            self.block(a, b);
+        }
+    }
+
+    /// Nothing passes between them, and nobody is told.
+    pub fn block(&mut self, a: &str, b: &str) {
+        self.cut.insert((a.into(), b.into()));
+        self.cut.insert((b.into(), a.into()));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub fn want(&mut self, name: &str, filter: &str) {
+        let now = self.now;
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.wants.insert(filter.into());
+        machine.node.as_mut().unwrap().handle_wanted(filter, now);
+        self.drain(name);
+    }
+
+    pub fn publish(&mut self, name: &str, topic: &str, payload: &str) -> OfferId {
+        self.offer(name, topic, payload, false)
+    }
+
+    pub fn retain(&mut self, name: &str, topic: &str, payload: &str) -> OfferId {
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.keep(topic, payload);
+        self.offer(name, topic, payload, true)
+    }
+
+    fn offer(&mut self, name: &str, topic: &str, payload: &str, retain: bool) -> OfferId {
+        self.count += 1;
+        let offer = OfferId::numbered(self.count);
+        let content = Content {
+            topic: topic.into(),
+            payload: payload.as_bytes().into(),
+            props: [].into(),
+            qos: QoS::AtLeastOnce,
+            retain,
+            expires: None,
+        };
+        let now = self.now;
+        self.machines.get_mut(name).unwrap().node.as_mut().unwrap().handle_offer(Some(offer), &content, now);
+        self.drain(name);
+        offer
+    }
+
+    pub fn promote(&mut self, at: &str, broker: &str) {
+        let now = self.now;
+        let node = self.machines.get_mut(at).unwrap().node.as_mut().unwrap();
+        node.handle_promote(Some(&Name::new(broker).unwrap()), now);
+        self.drain(at);
+    }
+
+    pub fn heard(&self, name: &str) -> Vec<String> {
+        self.machines[name].heard.clone()
+    }
+
+    pub fn retained(&self, name: &str, topic: &str) -> Option<String> {
+        self.machines[name].retained.get(topic).cloned()
+    }
+
+    pub fn is_settled(&self, name: &str, offer: OfferId) -> bool {
+        self.machines[name].settled.contains(&offer)
+    }
+
+    pub fn node(&self, name: &str) -> &Node {
+        self.machines[name].node.as_ref().unwrap()
+    }
+
+    pub fn seconds(&mut self, count: u64) {
+        self.run(Duration::from_secs(count));
+    }
+
+    pub fn millis(&mut self, count: u64) {
+        self.run(Duration::from_millis(count));
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        for _ in 0..2_000_000 {
+            let event = self.events.keys().next().map(|(at, _)| *at);
+            let timers = self
+                .machines
+                .iter()
+                .filter_map(|(name, machine)| Some((machine.node.as_ref()?.next_deadline()?, name.clone())));
+            let timer = timers.min();
+            let next = event.into_iter().chain(timer.as_ref().map(|(at, _)| *at)).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            if event == Some(next) {
+                let (_, event) = self.events.pop_first().unwrap();
+                self.happen(event);
+            } else if let Some((_, name)) = timer {
+                let now = self.now;
+                self.machines.get_mut(&name).unwrap().node.as_mut().unwrap().handle_timeout(now);
+                self.drain(&name);
+            }
+        }
+        panic!("two million events and no end: somebody talks without pause");
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Bytes { to, bytes } => {
+                if !self.wires.contains_key(&to) {
+                    return;
+                }
+                if let Some(node) = self.node_mut(&to.0) {
+                    node.handle_link_bytes(to.1, &bytes, now);
+                    self.drain(&to.0);
+                }
+            }
+            Event::Closed { to } => {
+                if let Some(node) = self.node_mut(&to.0) {
+                    node.handle_link_closed(to.1, now);
+                    self.drain(&to.0);
+                }
+            }
+            Event::DialFailed { at, to } => {
+                if let Some(node) = self.node_mut(&at) {
+                    node.handle_dial_failed(&to, now);
+                    self.drain(&at);
+                }
+            }
+            Event::Stored { at, ticket, life } => {
+                if let Some(node) = self.node_mut(&at).filter(|node| node.boot == life) {
+                    node.handle_stored(ticket, now);
+                    self.drain(&at);
+                }
+            }
+        }
+    }
+
+    fn node_mut(&mut self, name: &str) -> Option<&mut Node> {
+        self.machines.get_mut(name).and_then(|machine| machine.node.as_mut())
+    }
+
+    fn later(&mut self, wait: Duration, event: Event) {
+        self.count += 1;
+        self.events.insert((self.now.after(wait), self.count), event);
+    }
+
+    fn drain(&mut self, name: &str) {
+        let mut open: VecDeque<String> = [name.to_owned()].into();
+        while let Some(name) = open.pop_front() {
+            while let Some(action) = self.node_mut(&name).and_then(Node::poll_action) {
+                self.act(&name, action, &mut open);
+            }
+        }
+    }
+
+    fn act(&mut self, name: &str, action: Action, open: &mut VecDeque<String>) {
+        let now = self.now;
+        match action {
+            Action::Dial(to) => {
+                let there = to.as_str().to_owned();
+                let reachable = !self.cut.contains(&(name.into(), there.clone())) && self.node_mut(&there).is_some();
+                if !reachable {
+                    return self.later(LATENCY, Event::DialFailed { at: name.into(), to });
+                }
+                let here = self.node_mut(name).unwrap().handle_link_open(&to, Side::Dialed, now);
+                let me = Name::new(name).unwrap();
+                let link = self.node_mut(&there).unwrap().handle_link_open(&me, Side::Accepted, now);
+                self.wires.insert((name.into(), here), (there.clone(), link));
+                self.wires.insert((there.clone(), link), (name.into(), here));
+                open.push_back(there);
+            }
+            Action::Undial(_) | Action::OutwardRoom(_) => {}
+            Action::Transmit(link) => self.transmit(name, link),
+            Action::Close(link) => {
+                self.transmit(name, link);
+                let end = (name.to_owned(), link);
+                self.unplug(&end);
+                self.later(Duration::ZERO, Event::Closed { to: end });
+            }
+            Action::Store(ticket) => {
+                let life = self.node(name).boot;
+                self.later(FSYNC, Event::Stored { at: name.into(), ticket, life });
+            }
+            Action::Settle { offer, reason } => {
+                assert!(!reason.is_error(), "{reason:?}");
+                assert!(self.machines.get_mut(name).unwrap().settled.insert(offer), "settled twice");
+            }
+            Action::Inward => self.take(name),
+        }
+    }
+
+    fn transmit(&mut self, name: &str, link: LinkId) {
+        let now = self.now;
+        let mut bytes = Vec::new();
+        if let Some(node) = self.node_mut(name) {
+            node.poll_transmit(link, &mut bytes, 16 << 10, now);
+        }
+        if let Some(to) = self.wires.get(&(name.to_owned(), link)).cloned()
+            && !bytes.is_empty()
+            && !self.cut.contains(&(name.to_owned(), to.0.clone()))
+        {
+            self.later(LATENCY, Event::Bytes { to, bytes });
+        }
+    }
+
+    fn take(&mut self, name: &str) {
+        let now = self.now;
+        let machine = self.machines.get_mut(name).unwrap();
+        let node = machine.node.as_mut().unwrap();
+        let mut taken = Vec::new();
+        while let Some(delivery) = node.next_inward(now) {
+            let inward = delivery.inward();
+            let payload = String::from_utf8(inward.payload.to_vec()).unwrap();
+            taken.push((inward.topic.to_owned(), payload, inward.retain));
+            node.inward_taken(delivery, now);
+        }
+        for (topic, payload, retain) in taken {
+            if retain == Retain::Live {
+                machine.keep(&topic, &payload);
+            }
+            machine.heard.push(format!("{topic} {payload}"));
+        }
+    }
+}
+
+struct Text(String);
+
+impl Surroundings for Text {
+    fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
+        SecretFact::NotLooked
+    }
+}
+
+fn parse(yaml: &str) -> Topology {
+    let Loaded { topology, report } = load("t.yaml", &mut Text(yaml.to_owned()));
+    topology.unwrap_or_else(|| panic!("{}", report.render(Colour::Plain)))
+}
+
+impl Machine {
+    fn keep(&mut self, topic: &str, payload: &str) {
+        if payload.is_empty() {
+            self.retained.remove(topic);
+        } else {
+            self.retained.insert(topic.into(), payload.into());
+        }
+    }
+}
