@@ -185,11 +185,11 @@ impl Node {
         if new.boot != old.boot || new.side == old.side {
             return true;
         }
-        let called_by_lesser = match new.side {
+        // The name of the caller decides.
+        match new.side {
             Side::Dialed => self.settings.me < new.peer,
             Side::Accepted => new.peer < self.settings.me,
-        };
-        called_by_lesser
+        }
     }
 
     /// Tell the other side where each of the copies ends that it might go on with.

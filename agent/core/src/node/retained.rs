@@ -45,24 +45,22 @@ impl Retained {
 }
 
 impl Node {
-    /// Whether it is the newest of its topic; it is from then on.
-    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) -> bool {
+    /// If it is newer than what is known of its topic, it is what is known from now on.
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) {
         let rank = Rank { hlc: record.stamp.hlc, sender };
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
-            return false;
+            return;
         }
         let is_new = !self.retained.topics.contains_key(&record.topic);
-        if is_new && self.retained.len() >= self.settings.retained_len_max {
-            if record.stamp.clear || !self.forget_a_clearing() {
-                self.counters.retained_refused += u64::from(!record.stamp.clear);
-                return !record.stamp.clear;
-            }
+        let full = is_new && self.retained.len() >= self.settings.retained_len_max;
+        if full && (record.stamp.clear || !self.forget_a_clearing()) {
+            self.counters.retained_refused += u64::from(!record.stamp.clear);
+            return;
         }
         let kept = self.settings.is_broker().then(|| record.clone());
         self.retained.bytes += kept.as_ref().map_or(0, |kept| kept.size());
         let before = self.retained.topics.insert(record.topic.clone(), (rank, kept));
         self.retained.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
-        true
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.

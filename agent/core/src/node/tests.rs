@@ -109,6 +109,8 @@ fn retained_messages_are_everywhere_and_the_newest_wins() {
     for name in ["hub", "spare", "press", "office"] {
         assert_eq!(lab.retained(name, "state").as_deref(), Some("office"), "{name}");
         assert_eq!(lab.retained(name, "gone"), None, "{name}");
+        let ranks = |name: &str| lab.node(name).retained.ranks().map(|(t, r)| (t.to_owned(), r)).collect::<Vec<_>>();
+        assert_eq!(ranks(name), ranks("hub"), "{name}");
     }
     lab.kill("hub");
     lab.start("hub");
