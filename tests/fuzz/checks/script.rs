@@ -33,6 +33,7 @@ const CLIENT_IDS: &[&str] = &["x", "y", "z", ""];
 const WAITS_MS: &[u64] = &[1, 50, 500, 1_000, 3_000, 60_000, 3_600_000, 800_000_000];
 const EXPIRIES_S: &[u32] = &[0, 1, 60, u32::MAX];
 
+#[derive(Debug)]
 pub enum Step<'a> {
     /// These bytes come in, in pieces of `piece`.
     Bytes {

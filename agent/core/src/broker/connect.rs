@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
-use super::session::{Pace, Session, Step};
+use super::session::{Session, Step};
 use super::table::Key;
 use super::why::Words;
 use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict};
@@ -174,8 +174,7 @@ impl Broker {
                 self.timers.remove(&(ends, Timer::SessionEnd(session)));
             }
             mourned = known.will.take();
-            known.pace = Pace::Moving;
-            known.progress = now;
+            known.begin_to_move(now);
             for flight in &mut known.in_flight {
                 flight.resend = true;
             }

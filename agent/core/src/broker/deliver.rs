@@ -57,7 +57,7 @@ impl Broker {
         }
         self.counters.bytes_sent += (out.len() - start) as u64;
         if let Some(session) = session {
-            self.after_sending(conn, session, out.len() > start, out.len() >= end, now);
+            self.after_sending(conn, session, out.len() >= end);
         }
         if relieved {
             self.resume(conn);
@@ -81,11 +81,8 @@ impl Broker {
     }
 
     /// Whether room has come for those who wait for it, and whether there is more to send.
-    fn after_sending(&mut self, conn: Key, key: Key, moved: bool, more: bool, now: Now) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if moved {
-            session.progress = now;
-        }
+    fn after_sending(&mut self, conn: Key, key: Key, more: bool) {
+        let Some(session) = self.sessions.get(key) else { return };
         let has_more = more && session.has_something_to_send();
         self.let_wait_no_longer(key);
         if has_more {
@@ -115,6 +112,7 @@ impl Broker {
             return Sent::Nothing;
         }
         let Some(queued) = session.pop() else { return Sent::Nothing };
+        session.note_progress(now);
         self.send_first(open, queued, out, now);
         Sent::Something
     }
@@ -184,7 +182,7 @@ impl Broker {
             Some(Step::Release) => encode_plain_ack(0x62, id, out),
             Some(Step::Publish(queued)) if !may_hear(&session.principal, &queued.message.topic) => {
                 self.counters.dropped_rights += 1;
-                self.forget_flight(open.session, id);
+                self.forget_flight(open.session, id, now);
                 return Sent::Something;
             }
             Some(Step::Publish(queued)) if put_publish(open, queued, Some(id), true, out, now) => {
@@ -193,7 +191,7 @@ impl Broker {
             }
             Some(Step::Publish(_)) => {
                 self.counters.dropped_too_large += 1;
-                self.forget_flight(open.session, id);
+                self.forget_flight(open.session, id, now);
                 return Sent::Something;
             }
         }
@@ -201,13 +199,13 @@ impl Broker {
         Sent::Something
     }
 
-    fn forget_flight(&mut self, session: Key, id: PacketId) -> bool {
-        let Some(known) = self.sessions.get_mut(session) else { return false };
-        let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return false };
+    fn forget_flight(&mut self, session: Key, id: PacketId, now: Now) {
+        let Some(known) = self.sessions.get_mut(session) else { return };
+        let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return };
+        known.note_progress(now);
         if let Some(InFlight { step: Step::Publish(queued), .. }) = known.in_flight.remove(at) {
             known.flight_bytes -= queued.message.size();
         }
-        true
     }
 
     /// PUBACK, PUBREC and PUBCOMP: the client has taken something. In any order; what is not known is answered or
@@ -215,8 +213,7 @@ impl Broker {
     pub(super) fn acknowledged(&mut self, conn: Key, packet: &Packet<'_>, now: Now) {
         let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
         let (key, version) = (open.session, open.version);
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        session.progress = now;
+        let Some(session) = self.sessions.get(key) else { return };
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
                 let flight = session.in_flight.iter().find(|flight| flight.id == ack.id);
@@ -224,9 +221,9 @@ impl Broker {
                     return self.fault(conn, Reason::PROTOCOL_ERROR, now);
                 }
                 if matches!(packet, Packet::PubRec(_)) {
-                    self.received_by_client(conn, key, version, ack);
+                    self.received_by_client(conn, key, version, ack, now);
                 } else {
-                    self.forget_flight(key, ack.id);
+                    self.forget_flight(key, ack.id, now);
                 }
             }
             Packet::Connect(_) | Packet::ConnAck(_) | Packet::Publish(_) | Packet::PubRel(_) => {}
@@ -250,9 +247,9 @@ impl Broker {
         }
     }
 
-    fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>) {
+    fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>, now: Now) {
         if ack.reason.is_error() {
-            self.forget_flight(key, ack.id);
+            self.forget_flight(key, ack.id, now);
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -263,6 +260,7 @@ impl Broker {
         flight.resend = false;
         if let Step::Publish(queued) = before {
             session.flight_bytes -= queued.message.size();
+            session.note_progress(now);
         }
         self.send_release(conn, version, ack.id, Reason::SUCCESS);
     }
@@ -287,7 +285,7 @@ impl Broker {
 }
 
 /// By the rights as they are now.
-fn may_hear(who: &Principal, topic: &str) -> bool {
+pub(super) fn may_hear(who: &Principal, topic: &str) -> bool {
     who.rights.subscribe.topic(topic) || outward::is_for_everyone(topic)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::deliver::may_hear;
 use super::filter_tree::target;
 use super::message::{Content, Place, Shared};
 use super::session::{Granted, Ids, Queued, Session, Waiter};
@@ -133,12 +134,17 @@ impl Broker {
         flow
     }
 
-    /// Who subscribed to `topic`.
+    /// Who subscribed to `topic` and may still hear it: what somebody would never be sent must not fill its queue, and
+    /// hold up those who publish.
     pub(super) fn matches(&mut self, topic: &str, found: &mut Vec<(Key, Granted)>) {
         let sessions = &self.sessions;
         let limits = &self.settings.limits;
-        let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
+        let hears = |who: Key| sessions.get(who).is_some_and(|session| may_hear(&session.principal, topic));
+        let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who) && hears(who);
         self.tree.visit(topic, found, &mut pick);
+        let before = found.len();
+        found.retain(|(who, _)| hears(*who));
+        self.counters.dropped_rights += (before - found.len()) as u64;
     }
 
     /// What a session left behind that had come to it as one of a group goes to another of the group, if that is not

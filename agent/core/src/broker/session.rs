@@ -115,8 +115,10 @@ pub struct Session {
     /// By filter; not more than there are subscriptions.
     pub walks: BTreeMap<Box<str>, RetainedWalk>,
     pub pace: Pace,
-    /// When the client last took or acknowledged something.
+    /// When the client last took a message from its queue or acknowledged one.
     pub progress: Now,
+    /// It did so since its connection came. Who comes back again and again without is not waited for each time.
+    took: bool,
     /// When a standing queue is looked at, while someone waits for it.
     pub stall_at: Option<Now>,
     /// Who waits until this queue has room.
@@ -145,9 +147,24 @@ impl Session {
             walks: BTreeMap::new(),
             pace: Pace::Moving,
             progress: now,
+            took: true,
             stall_at: None,
             waiting: Vec::new(),
             will: None,
+        }
+    }
+
+    /// The client has taken or acknowledged something; answers to what it says itself are no such thing.
+    pub fn note_progress(&mut self, now: Now) {
+        self.progress = now;
+        self.took = true;
+    }
+
+    /// A connection has come: it is waited for, unless the one before it was in vain.
+    pub fn begin_to_move(&mut self, now: Now) {
+        if std::mem::take(&mut self.took) {
+            self.pace = Pace::Moving;
+            self.progress = now;
         }
     }
 

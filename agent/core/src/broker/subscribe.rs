@@ -25,9 +25,6 @@ impl Broker {
             .collect();
         self.counters.refused_subscriptions += reasons.iter().filter(|reason| reason.is_error()).count() as u64;
         self.send_subacks(conn, version, packet.id, &reasons, Packet::SubAck);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.progress = now;
-        }
     }
 
     fn subscribe_one(&mut self, session: Key, wanted: &SubscribeFilter<'_>, id: Option<u32>, now: Now) -> Reason {

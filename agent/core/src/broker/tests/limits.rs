@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use crate::broker::Settings;
-use crate::mqtt::packet::{Packet, Reason};
+use crate::mqtt::packet::{Packet, Reason, SubscribeOptions};
 use crate::topology::model::WhenFull;
 
 fn small(when_full: WhenFull) -> Settings {
@@ -127,6 +127,49 @@ fn block_withholds_the_acknowledgement_from_3_1_1_until_there_is_room() {
     assert_eq!(bench.next(other), Heard::PubAck(1, Reason::SUCCESS), "it alone waits");
     assert_eq!(kept(&mut bench), ["1", "2", "3", "4", "7"]);
     assert_eq!(bench.next(from), Heard::PubAck(1, Reason::SUCCESS));
+}
+
+#[test]
+fn a_subscriber_that_talks_but_acknowledges_nothing_holds_up_its_publisher_for_a_second_at_most() {
+    for comes_back in [false, true] {
+        let mut bench = Bench::with(small(WhenFull::DropOldest));
+        let (from, mut to) = (bench.client(V311, "p"), bench.connect(durable(V311, "s")));
+        bench.subscribe(to, "t", Q1);
+        for number in 1..=20 {
+            bench.publish(from, message("t", &number.to_string(), Q1, number));
+        }
+        bench.hear(to);
+        for _ in 0..4 {
+            bench.wait(std::time::Duration::from_millis(500));
+            if comes_back {
+                to = bench.greet(durable(V311, "s"));
+            } else {
+                bench.send(to, &Packet::PingReq);
+                bench.send(to, &Packet::PubAck(ack(77)));
+                bench.send(to, &Packet::PubRec(ack(77)));
+                bench.subscribe_with(to, "else", SubscribeOptions::default(), None);
+            }
+            bench.hear(to);
+        }
+        assert_eq!(bench.hear(from).last(), Some(&Heard::PubAck(20, Reason::SUCCESS)), "comes back: {comes_back}");
+    }
+}
+
+#[test]
+fn who_has_lost_the_right_to_a_topic_holds_up_nobody_who_publishes_there() {
+    let mut bench = Bench::with(small(WhenFull::Block));
+    let (from, to) = (bench.client(V311, "p"), bench.connect(durable(V5, "s")));
+    bench.subscribe(to, "#", Q1);
+    let mut narrow = small(WhenFull::Block);
+    narrow.local.rights.subscribe = only(&["in/#"]);
+    bench.broker.handle_settings(narrow, bench.now);
+    bench.drain();
+    for number in 1..=20 {
+        bench.publish(from, message("secret", "x", Q1, number));
+        assert_eq!(bench.next(from), Heard::PubAck(number, Reason::SUCCESS));
+    }
+    bench.silent(to);
+    assert_eq!(bench.broker.counters().dropped_rights, 20);
 }
 
 #[test]
