@@ -2,6 +2,7 @@
 
 mod run {
     pub mod agent;
+    mod doctor;
     mod manager;
 }
 

@@ -27,6 +27,12 @@ impl Disk {
         Self { key_directory }
     }
 
+    /// Look at the text alone.
+    #[must_use]
+    pub fn without_secrets() -> Self {
+        Self { key_directory: None }
+    }
+
     /// Where the secret `file` is.
     #[must_use]
     pub fn path(&self, file: SecretFile<'_>) -> Option<PathBuf> {

@@ -3,6 +3,8 @@
 use std::env;
 
 use hobnail_core::ids::{Name, NameError};
+use hobnail_core::topology::Topology;
+use hobnail_core::topology::model::Kind;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WhoAmIError {
@@ -20,6 +22,16 @@ pub fn whoami(named: Option<&str>) -> Result<Name, WhoAmIError> {
         None => host_name().ok_or(WhoAmIError::NoHostName)?,
     };
     Name::new(&name).map_err(|error| WhoAmIError::BadName(name, error))
+}
+
+/// The same within `topology`: where only one machine runs an agent there is nothing to choose, whatever the host is
+/// called.
+pub fn whoami_in(topology: &Topology, named: Option<&str>) -> Result<Name, WhoAmIError> {
+    let mut agents = topology.machines.values().filter(|machine| !matches!(machine.kind, Kind::Device { .. }));
+    match (agents.next(), agents.next()) {
+        (Some(only), None) if named.is_none() && env::var_os("HOBNAIL_NAME").is_none() => Ok(only.name.clone()),
+        _ => whoami(named),
+    }
 }
 
 fn host_name() -> Option<String> {

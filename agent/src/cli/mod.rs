@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod doctor;
 mod explain;
 mod fmt;
 mod graph;
@@ -70,6 +71,7 @@ enum Command {
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
     Passwd(passwd::Args),
+    Doctor(doctor::Args),
     Key(key::Args),
 }
 
@@ -90,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Publish(args) => publish::run(&args),
         Command::Subscribe(args) => subscribe::run(&args),
         Command::Passwd(args) => passwd::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Key(args) => key::run(&args),
     };
     done.unwrap_or_else(|error| {

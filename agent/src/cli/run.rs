@@ -6,8 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use hobnail_core::assign::{Assignment, assign};
 use hobnail_core::ids::Name;
-use hobnail_core::topology::Topology;
-use hobnail_core::topology::model::Kind;
 use hobnail_core::topology::report::Colour;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,7 +16,7 @@ use crate::doors::listen::ListenError;
 use crate::journal::Journal;
 use crate::run::{Ended, run as run_agent};
 use crate::topology_files::load_from_disk;
-use crate::whoami::whoami;
+use crate::whoami::whoami_in;
 
 /// Run this machine's agent
 ///
@@ -39,10 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(topology) => topology,
         Err(code) => return Ok(code),
     };
-    let me = match (&args.name, only_agent(&topology)) {
-        (None, Some(only)) if std::env::var_os("HOBNAIL_NAME").is_none() => only.clone(),
-        (named, _) => whoami(named.as_deref())?,
-    };
+    let me = whoami_in(&topology, args.name.as_deref())?;
     let wanted = match assign(&topology, &me) {
         Ok(wanted) => wanted,
         Err(error) => {
@@ -61,14 +56,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// The one machine that runs an agent, where there is no other: then there is nothing to choose, whatever the host is
-/// called.
-fn only_agent(topology: &Topology) -> Option<&Name> {
-    let mut agents = topology.machines.values().filter(|machine| !matches!(machine.kind, Kind::Device { .. }));
-    let first = agents.next()?;
-    agents.next().is_none().then_some(&first.name)
 }
 
 /// What this machine must do by the file as it is now; all its problems go to the log.
