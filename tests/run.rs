@@ -2,6 +2,7 @@
 
 mod run {
     pub mod agent;
+    mod control;
     mod doctor;
     mod manager;
 }

@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod auth;
 pub mod cli;
 pub mod client;
+pub mod control;
 pub mod doctor;
 pub mod doors;
 pub mod journal;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hobnail_core::broker::{Action, Broker, ConnId, Peer, Settings, Verdict};
+use hobnail_core::broker::{Action, Broker, ConnId, Counters, Fill, Peer, Settings, Verdict};
 use hobnail_core::time::Now;
 use tokio::sync::Notify;
 
@@ -104,6 +104,13 @@ impl Realm {
     #[must_use]
     pub fn connection_count(&self) -> usize {
         self.0.broker.borrow().connection_count()
+    }
+
+    /// How full the broker is, and what it has counted.
+    #[must_use]
+    pub fn figures(&self) -> (Fill, Counters) {
+        let broker = self.0.broker.borrow();
+        (broker.fill(), *broker.counters())
     }
 
     /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.

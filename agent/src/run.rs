@@ -20,6 +20,7 @@ use tokio::task::spawn_local;
 use tracing::{info, warn};
 
 use crate::auth::{Answer, Prover, accounts};
+use crate::control::{self, Desk, Reload};
 use crate::doors::inherited::Inherited;
 use crate::doors::listen::{self, ListenError};
 use crate::doors::tls::Certificate;
@@ -61,26 +62,33 @@ struct Told {
     manager: Manager,
     /// What it is and where.
     line: String,
-    /// What came of the last look at the topology, where that is worth a word.
-    reload: RefCell<Option<String>>,
+    desk: Rc<Desk>,
+}
+
+/// Where things are that no topology names, when they are not in their usual place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    pub keys: Option<&'a Path>,
+    pub control: Option<&'a Path>,
 }
 
 /// Serve `wanted` until a signal ends it.
-pub fn run(wanted: &Assignment, key_directory: Option<&Path>, reread: Reread) -> anyhow::Result<Ended> {
+pub fn run(wanted: &Assignment, places: Places, reread: Reread) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.context("failed to start the runtime")?;
-    let ended = runtime.block_on(live(wanted, key_directory.unwrap_or(Path::new(KEY_DIRECTORY)), reread));
+    let ended = runtime.block_on(live(wanted, places, reread));
     // What is still open ends with the process; nothing is waited for.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(wanted: &Assignment, key_directory: &Path, reread: Reread<'_>) -> anyhow::Result<Ended> {
+async fn live(wanted: &Assignment, places: Places<'_>, reread: Reread<'_>) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
 
+    let key_directory = places.keys.unwrap_or(Path::new(KEY_DIRECTORY));
     let (prover, answers) = Prover::start(accounts(&wanted.devices, key_directory))
         .context("failed to start the thread that proves passwords")?;
     let realm = Realm::new(settings(wanted)?, prover);
@@ -97,14 +105,20 @@ async fn live(wanted: &Assignment, key_directory: &Path, reread: Reread<'_>) -> 
     for step in plan(None, wanted) {
         opening.take(&step)?;
     }
-    let Opening { certificates, opened, sockets, inherited, .. } = opening;
+    let Opening { certificates, opened, mut sockets, inherited, stop: stopping, .. } = opening;
     for socket in inherited.left() {
         warn!(socket, "handed over by the service manager, but no door of the topology is there");
     }
     spawn_local(realm.clone().keep_time());
     spawn_local(pass_on(answers, realm.clone()));
+    let desk = Rc::new(Desk::new(realm.clone(), wanted, &opened));
+    spawn_local(desk.clone().keep_history());
+    if let Some((listener, path)) = control::open(places.control, &wanted.me)? {
+        sockets.push(path);
+        spawn_local(control::serve(listener, desk.clone(), stopping));
+    }
     let line = announce(wanted, &opened);
-    let told = Rc::new(Told { manager: Manager::from_env(), line, reload: RefCell::default() });
+    let told = Rc::new(Told { manager: Manager::from_env(), line, desk });
     told.manager.ready(&told.status(&realm));
     spawn_local(told.clone().keep_informed(realm.clone()));
 
@@ -136,7 +150,7 @@ impl Told {
     /// The agent in one line.
     fn status(&self, realm: &Realm) -> String {
         let mut status = format!("{}; {} connections", self.line, realm.connection_count());
-        if let Some(reload) = &*self.reload.borrow() {
+        if let Some(reload) = self.desk.reload() {
             status = format!("{status}; {reload}");
         }
         status
@@ -169,19 +183,19 @@ impl Told {
             self.manager.reloading();
             info!("reading certificates again; passwords are read anew each time");
             certificates.borrow().iter().for_each(|certificate| certificate.reload());
-            self.reload.replace(look_again(running, reread));
+            self.desk.set_reload(look_again(running, reread));
             self.manager.ready(&self.status(realm));
         }
     }
 }
 
 /// What a second look at the topology says, where that is worth a word in the line of state.
-fn look_again(running: &Assignment, reread: Reread) -> Option<String> {
+fn look_again(running: &Assignment, reread: Reread) -> Option<Reload> {
     let wanted = match reread() {
         Ok(wanted) => wanted,
         Err(error) => {
             warn!(error = format!("{error:#}"), "the topology stays as it was");
-            return Some(format!("not reloaded: {error:#}"));
+            return Some(Reload::Refused(format!("{error:#}")));
         }
     };
     let steps = plan(Some(running), &wanted);
@@ -191,7 +205,7 @@ fn look_again(running: &Assignment, reread: Reread) -> Option<String> {
     if steps.is_empty() {
         info!("nothing in the topology has changed for this machine");
     }
-    (!steps.is_empty()).then(|| format!("changes that wait for a restart: {}", steps.len()))
+    (!steps.is_empty()).then_some(Reload::Waits(steps.len()))
 }
 
 async fn pass_on(mut answers: mpsc::Receiver<Answer>, realm: Realm) {

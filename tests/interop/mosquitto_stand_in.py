@@ -81,7 +81,7 @@ def main():
     text += "limits: { " + ", ".join(f"{key}: {value}" for key, value in limits.items()) + " }\n"
     (folder / "solo.yaml").write_text(text)
     binary = os.environ["HOBNAIL_BINARY"]
-    os.execv(binary, [binary, "run", str(folder / "solo.yaml")])
+    os.execv(binary, [binary, "run", str(folder / "solo.yaml"), "--control", str(folder / "control")])
 
 
 main()

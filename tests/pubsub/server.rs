@@ -53,7 +53,10 @@ fn spawn(kind: Kind, config: &Path) -> Child {
     };
     match kind {
         Kind::Mosquitto => command.arg("-c").arg(config),
-        Kind::Agent => command.arg("run").arg(config).args(["--name", "solo"]),
+        Kind::Agent => {
+            let control = config.with_file_name("control.sock");
+            command.arg("run").arg(config).args(["--name", "solo"]).env("HOBNAIL_CONTROL", control)
+        }
     };
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

@@ -48,6 +48,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("plan", &["ids", "topic", "rights", "topology", "assign"]),
     ("mqtt", &["topic", "time"]),
     ("envelope", &["ids", "topic", "topology", "mqtt"]),
+    ("health", &[]),
     ("home", &["ids", "time", "topology"]),
     ("hlc", &["time"]),
     ("stream", &["time", "topology", "envelope"]),

@@ -9,6 +9,7 @@ pub mod assign;
 pub mod broker;
 pub mod envelope;
 pub mod frame;
+pub mod health;
 pub mod hlc;
 pub mod home;
 pub mod ids;

@@ -15,6 +15,7 @@ mod plan;
 mod publish;
 mod run;
 mod schema;
+mod status;
 mod subscribe;
 mod version;
 
@@ -36,6 +37,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// The system does not permit it.
     pub const PERMISSION: u8 = 77;
+    /// Nobody is there to answer.
+    pub const TRY_LATER: u8 = 75;
     /// A time limit ran out.
     pub const TIMED_OUT: u8 = 27;
 }
@@ -72,6 +75,7 @@ enum Command {
     Subscribe(subscribe::Args),
     Passwd(passwd::Args),
     Doctor(doctor::Args),
+    Status(status::Args),
     Key(key::Args),
 }
 
@@ -93,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Key(args) => key::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! `hobnail run`: be one machine of a topology.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -14,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::{TopologyArgs, colour, exit};
 use crate::doors::listen::ListenError;
 use crate::journal::Journal;
-use crate::run::{Ended, run as run_agent};
+use crate::run::{Ended, Places, run as run_agent};
 use crate::topology_files::load_from_disk;
 use crate::whoami::whoami_in;
 
@@ -29,6 +30,9 @@ pub struct Args {
     /// Which machine of the topology this is; by default HOBNAIL_NAME, then the host name
     #[arg(long)]
     name: Option<String>,
+    /// The control socket, for `hobnail status`; by default NAME.sock in RUNTIME_DIRECTORY, /run/hobnail, or this user's folder
+    #[arg(long, value_name = "SOCKET", env = "HOBNAIL_CONTROL")]
+    control: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -47,7 +51,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let reread = || again(&args.topology, &me);
-    match run_agent(&wanted, args.topology.keys.as_deref(), &reread) {
+    let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref() };
+    match run_agent(&wanted, places, &reread) {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),
         Err(error) if error.downcast_ref().is_some_and(ListenError::is_permission) => {

@@ -67,7 +67,44 @@ fn loads(counters: &Counters) -> [(&'static str, u64); 9] {
     ]
 }
 
+/// How full a broker is, beside what its limits allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Fill {
+    pub connections: u64,
+    pub connections_most: u64,
+    pub connections_max: u64,
+    pub sessions: u64,
+    pub subscriptions: u64,
+    pub retained: u64,
+    pub retained_max: u64,
+    pub retained_bytes: u64,
+    pub retained_bytes_max: u64,
+    /// Messages that anyone waits for or that are retained.
+    pub messages: u64,
+    pub messages_bytes: u64,
+    pub messages_bytes_max: u64,
+}
+
 impl Broker {
+    #[must_use]
+    pub fn fill(&self) -> Fill {
+        let limits = &self.settings.limits;
+        Fill {
+            connections: self.open_count as u64,
+            connections_most: self.open_count_max as u64,
+            connections_max: limits.connections_max.into(),
+            sessions: self.sessions.len() as u64,
+            subscriptions: (self.tree.plain_len() + self.tree.shared_len()) as u64,
+            retained: self.retained.len() as u64,
+            retained_max: limits.retained_len_max.into(),
+            retained_bytes: self.retained.bytes(),
+            retained_bytes_max: limits.retained_bytes_max,
+            messages: self.meter.count(),
+            messages_bytes: self.memory_bytes(),
+            messages_bytes_max: limits.memory_bytes_max,
+        }
+    }
+
     /// Someone subscribes: if nobody did before, the figures are as old as that.
     pub(super) fn want_figures(&mut self, now: Now) {
         if !self.figures.armed {

@@ -56,6 +56,7 @@ use session::{Granted, Pace, Session};
 use table::{Key, Table};
 
 pub use counters::Counters;
+pub use figures::Fill;
 pub use inward::{Inward, NoRoom, Retain};
 pub use message::{Content, Message, Meter};
 pub use outward::OfferId;

@@ -101,6 +101,22 @@ fn a_hub_that_is_behind_is_not_returned_to() {
 }
 
 #[test]
+fn a_better_broker_that_falls_behind_again_starts_its_hold_down_over() {
+    let mut bench = Bench::client(ORDER);
+    bench.pass(secs(5));
+    bench.set("hub", Mood::Gone);
+    bench.pass(secs(1));
+    bench.set("hub", WELL);
+    for _ in 0..5 {
+        bench.pass(secs(50));
+        bench.set("hub", Mood::Well(Pace::Behind));
+        bench.pass(EVERY);
+        bench.set("hub", WELL);
+    }
+    assert_eq!(bench.home(), Some("spare"));
+}
+
+#[test]
 fn a_better_broker_that_falters_starts_its_hold_down_over() {
     let mut bench = Bench::client(ORDER);
     bench.pass(secs(5));

@@ -1,0 +1,170 @@
+//! What an operator must see: a closed list of findings, each with a code to look for, a text, and a cure.
+//!
+//! This judges nothing by itself: whoever knows the figures makes the finding. A finding holds no payload and no secret.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad it is. The order is the order in which findings are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grade {
+    /// Something does not work, or messages are lost.
+    Problem,
+    /// It works, but not for long, or not as the file says.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// What can be found. The words of `word` are a promise to scripts; a new one may come, none changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    MessagesDropped,
+    Qos0Dropped,
+    MemoryFull,
+    MemoryNearlyFull,
+    RetainedRefused,
+    ConnectionsFull,
+    ConnectionsNearlyFull,
+    DeadlinesMissed,
+    DoorWaiting,
+    ReloadRefused,
+    RestartNeeded,
+    WrongPasswords,
+    RightsRefused,
+    ProtocolErrors,
+}
+
+impl Code {
+    pub const ALL: &[Self] = &[
+        Self::MessagesDropped,
+        Self::Qos0Dropped,
+        Self::MemoryFull,
+        Self::MemoryNearlyFull,
+        Self::RetainedRefused,
+        Self::ConnectionsFull,
+        Self::ConnectionsNearlyFull,
+        Self::DeadlinesMissed,
+        Self::DoorWaiting,
+        Self::ReloadRefused,
+        Self::RestartNeeded,
+        Self::WrongPasswords,
+        Self::RightsRefused,
+        Self::ProtocolErrors,
+    ];
+
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MessagesDropped => "messages-dropped",
+            Self::Qos0Dropped => "qos0-dropped",
+            Self::MemoryFull => "memory-full",
+            Self::MemoryNearlyFull => "memory-nearly-full",
+            Self::RetainedRefused => "retained-refused",
+            Self::ConnectionsFull => "connections-full",
+            Self::ConnectionsNearlyFull => "connections-nearly-full",
+            Self::DeadlinesMissed => "deadlines-missed",
+            Self::DoorWaiting => "door-waiting",
+            Self::ReloadRefused => "reload-refused",
+            Self::RestartNeeded => "restart-needed",
+            Self::WrongPasswords => "wrong-passwords",
+            Self::RightsRefused => "rights-refused",
+            Self::ProtocolErrors => "protocol-errors",
+        }
+    }
+
+    #[must_use]
+    pub fn grade(self) -> Grade {
+        match self {
+            Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
+            Self::DeadlinesMissed | Self::ReloadRefused => Grade::Problem,
+            Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
+            Self::RestartNeeded | Self::WrongPasswords => Grade::Warning,
+            Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors => Grade::Note,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn cure(self) -> &'static str {
+        match self {
+            Self::MessagesDropped => {
+                "a subscriber is slower than its publishers, or away: make it faster, end its session, \
+                 or raise limits.queue or limits.queue_bytes"
+            }
+            Self::Qos0Dropped => {
+                "a subscriber is slower than its publishers: make it faster, or use QoS 1 where it matters"
+            }
+            Self::MemoryFull | Self::MemoryNearlyFull => {
+                "end durable sessions that nobody uses, or raise limits.memory if the machine has more"
+            }
+            Self::RetainedRefused => {
+                "clear retained messages nobody needs, or raise limits.retained and limits.retained_bytes"
+            }
+            Self::ConnectionsFull | Self::ConnectionsNearlyFull => {
+                "find the program that opens many connections, or raise limits.connections"
+            }
+            Self::DeadlinesMissed => "the machine is overloaded: look for what else uses its processor (`top`)",
+            Self::DoorWaiting => "the machine does not have that address yet: look at `ip address`, or edit the door",
+            Self::ReloadRefused => "`hobnail check FILE` shows what is wrong; the old topology is in force until then",
+            Self::RestartNeeded => "restart this agent when it suits: `systemctl restart hobnail`",
+            Self::WrongPasswords => "a device has an old password, or somebody guesses: the log names the addresses",
+            Self::RightsRefused => "a program uses a topic it may not: `hobnail explain` shows the rights that apply",
+            Self::ProtocolErrors => "a client breaks MQTT's rules and is cut off: HOBNAIL_LOG=debug names it",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// One thing that was found, in the figures of this moment. The order is the order in which they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    pub grade: Grade,
+    pub code: Code,
+    pub text: String,
+    pub cure: &'static str,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn new(code: Code, text: String) -> Self {
+        Self { grade: code.grade(), code, text, cure: code.cure() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_word_of_its_own_and_a_cure() {
+        let mut words: Vec<&str> = Code::ALL.iter().map(|code| code.word()).collect();
+        assert!(words.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')), "{words:?}");
+        assert!(Code::ALL.iter().all(|code| !code.cure().is_empty() && !code.cure().ends_with('.')));
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn problems_come_first() {
+        let mut findings: Vec<Finding> =
+            Code::ALL.iter().rev().map(|code| Finding::new(*code, String::new())).collect();
+        findings.sort();
+        assert!(findings.windows(2).all(|pair| pair[0].grade <= pair[1].grade));
+        assert_eq!(findings[0].grade, Grade::Problem);
+    }
+}

@@ -1,0 +1,224 @@
+//! The running agent's own socket: HTTP/1.1 with JSON on a Unix socket, for `hobnail status` and for `curl`.
+//!
+//! Whoever may open the socket may ask and command; its mode is 0660. It serves few at a time, waits for nobody for
+//! long, and reads nothing but a request line with headers.
+
+pub mod ask;
+pub mod http;
+pub mod place;
+pub mod status;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hobnail_core::assign::{Assignment, Role};
+use hobnail_core::health::{Code, Finding};
+use hobnail_core::ids::Name;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use self::http::{Answer, HEAD_BYTES_MAX, Method, Refusal, Request};
+use self::status::{History, NOTE_EVERY, Status, examine, resident_bytes};
+use crate::doors::listen::{self, ListenError};
+use crate::realm::Realm;
+
+/// Conversations at a time; who comes then waits in the kernel.
+const ASKERS_MAX: usize = 16;
+/// Longest wait for a request, and for an answer to be taken.
+const ASKER_WAIT: Duration = Duration::from_secs(5);
+/// After a failed accept, such as for want of descriptors.
+const ACCEPT_WAIT: Duration = Duration::from_secs(1);
+
+/// What the last look at the topology came to, where there is something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It stays as it was.
+    Refused(String),
+    /// Some steps wait for a restart.
+    Waits(usize),
+}
+
+impl fmt::Display for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => write!(f, "not reloaded: {error}"),
+            Self::Waits(steps) => write!(f, "changes that wait for a restart: {steps}"),
+        }
+    }
+}
+
+/// What answers: everything about this agent that can be asked.
+pub struct Desk {
+    realm: Realm,
+    name: Name,
+    network: Name,
+    role: &'static str,
+    doors: Vec<String>,
+    history: RefCell<History>,
+    reload: RefCell<Option<Reload>>,
+}
+
+impl Desk {
+    #[must_use]
+    pub fn new(realm: Realm, wanted: &Assignment, doors: &[String]) -> Self {
+        let role = match wanted.role {
+            Role::Broker { .. } => "broker",
+            Role::Client => "client",
+        };
+        let (name, network) = (wanted.me.clone(), wanted.network.clone());
+        Self {
+            realm,
+            name,
+            network,
+            role,
+            doors: doors.to_vec(),
+            history: RefCell::default(),
+            reload: RefCell::default(),
+        }
+    }
+
+    pub fn set_reload(&self, reload: Option<Reload>) {
+        self.reload.replace(reload);
+    }
+
+    #[must_use]
+    pub fn reload(&self) -> Option<Reload> {
+        self.reload.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (broker, counters) = self.realm.figures();
+        let mut health = examine(&broker, &counters, &self.history.borrow());
+        health.extend(self.findings());
+        health.sort();
+        Status {
+            name: self.name.clone(),
+            network: self.network.clone(),
+            role: self.role,
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_s: self.realm.now().since(hobnail_core::time::Now::ZERO).as_secs(),
+            doors: self.doors.clone(),
+            resident_bytes: resident_bytes(),
+            broker,
+            counters,
+            health,
+        }
+    }
+
+    /// What is wrong around the broker.
+    fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if !self.realm.is_in_step() {
+            found.push(Finding::new(Code::DeadlinesMissed, "the agent is late with its own work".to_owned()));
+        }
+        for door in self.doors.iter().filter(|door| door.ends_with(" later")) {
+            found.push(Finding::new(Code::DoorWaiting, format!("not open at the start: {door}")));
+        }
+        match &*self.reload.borrow() {
+            None => {}
+            Some(Reload::Refused(error)) => found.push(Finding::new(Code::ReloadRefused, error.clone())),
+            Some(Reload::Waits(steps)) => {
+                found.push(Finding::new(Code::RestartNeeded, format!("{steps} changes of the topology wait")));
+            }
+        }
+        found
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        match (request.method, request.path.as_str()) {
+            (Method::Get, "/v1/status") => Answer::json(200, &self.status()),
+            (Method::Post, "/v1/status") => Answer::error(405, "/v1/status is only to be read: use GET"),
+            (Method::Get | Method::Post, _) => Answer::error(404, "there is GET /v1/status"),
+        }
+    }
+
+    /// Note the counters each minute, so that "lately" can be told from "once".
+    pub async fn keep_history(self: Rc<Self>) {
+        loop {
+            let (_, counters) = self.realm.figures();
+            self.history.borrow_mut().note(counters, self.realm.now());
+            tokio::time::sleep(NOTE_EVERY).await;
+        }
+    }
+}
+
+/// Open the socket: at `given`, where it has to be, or in the usual place, without which the agent lives as well.
+pub fn open(given: Option<&Path>, me: &Name) -> Result<Option<(UnixListener, PathBuf)>, ListenError> {
+    if let Some(path) = given {
+        return Ok(Some((listen::unix(path)?, path.to_owned())));
+    }
+    let opened = place::own(me).map_err(anyhow::Error::from).and_then(|path| Ok((listen::unix(&path)?, path)));
+    Ok(match opened {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "no control socket: `hobnail status` cannot ask this agent");
+            None
+        }
+    })
+}
+
+/// Answer whoever asks until `stop` turns true. Cancel-safe: an accept either has given a socket or has not.
+pub async fn serve(listener: UnixListener, desk: Rc<Desk>, mut stop: watch::Receiver<bool>) {
+    let mut askers = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if askers.len() < ASKERS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    askers.spawn_local(converse(stream, desk.clone()));
+                }
+                Err(error) => {
+                    warn!(%error, "failed to accept a question");
+                    tokio::time::sleep(ACCEPT_WAIT).await;
+                }
+            },
+            // What became of one conversation concerns no other.
+            _ = askers.join_next(), if !askers.is_empty() => {}
+            // An error means that whoever could say stop is gone, which says it too.
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// One question, one answer.
+async fn converse(mut stream: UnixStream, desk: Rc<Desk>) {
+    let answer = match tokio::time::timeout(ASKER_WAIT, read_request(&mut stream)).await {
+        Ok(Ok(Some(Ok(request)))) => {
+            debug!(path = request.path, "asked");
+            desk.answer(&request)
+        }
+        Ok(Ok(Some(Err(refusal)))) => Answer::error(refusal.code(), &refusal.to_string()),
+        // Gone, broken or silent: there is nobody to tell.
+        Ok(Ok(None) | Err(_)) | Err(_) => return,
+    };
+    let said = tokio::time::timeout(ASKER_WAIT, async {
+        stream.write_all(&answer.encode()).await?;
+        stream.shutdown().await
+    });
+    // Whoever leaves before the answer does not want it.
+    let _ = said.await;
+}
+
+/// `None`: the other side closed before it had asked.
+async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Result<Request, Refusal>>> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        let room = HEAD_BYTES_MAX.saturating_sub(head.len());
+        if (&mut *stream).take(room as u64).read_buf(&mut head).await? == 0 {
+            return Ok(None);
+        }
+        match http::parse(&head) {
+            Ok(None) => {}
+            Ok(Some(request)) => return Ok(Some(Ok(request))),
+            Err(refusal) => return Ok(Some(Err(refusal))),
+        }
+    }
+}
