@@ -36,45 +36,62 @@ impl Subkey {
 
     /// Append the ciphertext of `body` and its tag to `out`.
     pub fn seal(&self, order: [u8; 8], aad: &[u8], body: &[u8], out: &mut Vec<u8>) -> Result<(), TooLong> {
-        let start = out.len();
-        out.reserve(body.len() + TAG_LEN);
-        out.extend_from_slice(body);
-        let fresh = out.get_mut(start..).unwrap_or_default();
-        match self.key().seal_in_place_separate_tag(nonce(order), Aad::from(aad), fresh) {
-            Ok(tag) => {
-                out.extend_from_slice(tag.as_ref());
-                Ok(())
-            }
-            Err(ring::error::Unspecified) => {
-                out.truncate(start);
-                Err(TooLong)
-            }
-        }
+        seal(&self.0, inner_nonce(order), aad, body, out)
     }
 
     /// Put the plaintext of `sealed`, which is ciphertext and tag, into `out` in place of what is there.
     pub fn open(&self, order: [u8; 8], aad: &[u8], sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Unauthentic> {
-        out.clear();
-        out.extend_from_slice(sealed);
-        match self.key().open_in_place(nonce(order), Aad::from(aad), out) {
-            Ok(plain) => {
-                let plain_len = plain.len();
-                out.truncate(plain_len);
-                Ok(())
-            }
-            Err(ring::error::Unspecified) => {
-                out.clear();
-                Err(Unauthentic)
-            }
-        }
-    }
-
-    fn key(&self) -> LessSafeKey {
-        LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &*self.0).expect("the key has the length of this cipher"))
+        open(&self.0, inner_nonce(order), aad, sealed, out)
     }
 }
 
-fn nonce(order: [u8; 8]) -> Nonce {
+fn inner_nonce(order: [u8; 8]) -> [u8; 12] {
     let [a, b, c, d, e, f, g, h] = order;
-    Nonce::assume_unique_for_key([0, 0, 0, 0, a, b, c, d, e, f, g, h])
+    [0, 0, 0, 0, a, b, c, d, e, f, g, h]
+}
+
+/// ChaCha20-Poly1305 of RFC 8439. The caller answers for the nonce.
+pub(super) fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], body: &[u8], out: &mut Vec<u8>) -> Result<(), TooLong> {
+    let start = out.len();
+    out.reserve(body.len() + TAG_LEN);
+    out.extend_from_slice(body);
+    let fresh = out.get_mut(start..).unwrap_or_default();
+    let sealed = keyed(key).seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), fresh);
+    match sealed {
+        Ok(tag) => {
+            out.extend_from_slice(tag.as_ref());
+            Ok(())
+        }
+        Err(ring::error::Unspecified) => {
+            out.truncate(start);
+            Err(TooLong)
+        }
+    }
+}
+
+/// The other way round. `out` holds nothing after a refusal.
+pub(super) fn open(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    aad: &[u8],
+    sealed: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Unauthentic> {
+    out.clear();
+    out.extend_from_slice(sealed);
+    match keyed(key).open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), out) {
+        Ok(plain) => {
+            let plain_len = plain.len();
+            out.truncate(plain_len);
+            Ok(())
+        }
+        Err(ring::error::Unspecified) => {
+            out.clear();
+            Err(Unauthentic)
+        }
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has the length of this cipher"))
 }

@@ -83,12 +83,12 @@ impl NetworkKey {
 
     #[must_use]
     pub fn link_secret(&self) -> LinkSecret {
-        LinkSecret(derive(&self.0, &[b"hobnail/1/half/link"]))
+        LinkSecret(derive(&*self.0, &[b"hobnail/1/half/link"]))
     }
 
     #[must_use]
     pub fn payload_secret(&self) -> PayloadSecret {
-        PayloadSecret(derive(&self.0, &[b"hobnail/1/half/payload"]))
+        PayloadSecret(derive(&*self.0, &[b"hobnail/1/half/payload"]))
     }
 
     /// For its file, and for nothing else.
@@ -107,7 +107,7 @@ impl LinkSecret {
 
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let long = derive(&self.0, &[b"hobnail/1/fingerprint"]);
+        let long = derive(&*self.0, &[b"hobnail/1/fingerprint"]);
         Fingerprint(long.first_chunk().copied().unwrap_or_default())
     }
 
@@ -125,7 +125,7 @@ impl LinkSecret {
 
 impl PayloadSecret {
     pub(super) fn sender_key(&self, key: KeyId, sender: SenderId) -> Seed {
-        derive(&self.0, &[b"hobnail/1/sender-key", &key.0.to_be_bytes(), &sender.0.to_be_bytes()])
+        derive(&*self.0, &[b"hobnail/1/sender-key", &key.0.to_be_bytes(), &sender.0.to_be_bytes()])
     }
 }
 
@@ -220,11 +220,11 @@ impl Halves {
 pub fn link_seed(secret: &LinkSecret, network: &Name, machine: &Name) -> Seed {
     let key = secret.id().0.to_be_bytes();
     // A name holds no NUL, so two pairs never run together into the same bytes.
-    derive(&secret.0, &[b"hobnail/1/link", &key, network.as_str().as_bytes(), &[0], machine.as_str().as_bytes()])
+    derive(&*secret.0, &[b"hobnail/1/link", &key, network.as_str().as_bytes(), &[0], machine.as_str().as_bytes()])
 }
 
 /// HKDF-SHA256 without a salt: what goes in is as good as random already.
-fn derive(secret: &[u8; SECRET_LEN], info: &[&[u8]]) -> Seed {
+pub(super) fn derive(secret: &[u8], info: &[&[u8]]) -> Seed {
     struct Len;
     impl KeyType for Len {
         fn len(&self) -> usize {

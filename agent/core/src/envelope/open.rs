@@ -88,6 +88,18 @@ impl Opener {
         Ok(Opened { header, body: scratch })
     }
 
+    /// For tests: how many subkeys there are.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.subkeys.len()
+    }
+
+    /// For tests: whether there is one of this boot.
+    #[cfg(test)]
+    pub(super) fn keeps(&self, salt: BootSalt) -> bool {
+        self.subkeys.keys().any(|(.., kept)| *kept == salt)
+    }
+
     fn keep(&mut self, id: (KeyId, SenderId, BootSalt), subkey: Subkey) {
         if self.subkeys.len() >= SUBKEYS_MAX {
             let oldest = self.subkeys.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id);
