@@ -2,65 +2,19 @@
 
 mod run {
     pub mod agent;
+    pub mod dial;
 }
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use run::agent::{self, Agent, solo};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
-type Certificate = CertificateDer<'static>;
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
-
-fn door(agent: &Agent, word: &str) -> SocketAddr {
-    let place = agent.line().split(&format!("{word} at ")).nth(1).expect("the line names the door");
-    place.split([',', ' ']).next().and_then(|place| place.parse().ok()).expect("an address")
-}
-
-fn dial(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the door is open");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
-    stream
-}
-
-/// Read and hold against what is expected.
-fn expect(stream: &mut impl Read, bytes: &[u8]) {
-    let mut got = vec![0; bytes.len()];
-    stream.read_exact(&mut got).expect("an answer within the time limit");
-    assert!(got == bytes, "{got:02x?} is not {bytes:02x?}");
-}
-
-const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01x";
-const CONNACK: &[u8] = b"\x20\x02\0\0";
-
-fn websocket(address: SocketAddr) -> TcpStream {
-    let mut stream = dial(address);
-    let request = "GET /mqtt HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("an answer within the time limit");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    stream
-}
-
-/// A masked binary frame; a mask of zeros leaves the payload readable.
-fn frame(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x82, 0x80 | u8::try_from(payload.len()).expect("short"), 0, 0, 0, 0];
-    bytes.extend_from_slice(payload);
-    bytes
-}
+use run::agent::{Agent, solo};
+use run::dial::{
+    CONNACK, CONNECT, Certificate, certificate, certify, connect_as, dial, door, expect, frame, tls, tls_trusting,
+    websocket, with_a_device,
+};
 
 #[test]
 fn a_message_goes_from_a_program_to_a_page_over_websocket() {
@@ -115,68 +69,10 @@ fn silent_connections_on_the_websocket_door_keep_nobody_out_and_are_let_go() {
     assert_eq!(first.read(&mut [0]).expect("closed within the time limit"), 0);
 }
 
-/// A certificate for `localhost` in `folder`, or nothing where no tool can make one.
-fn certify(folder: &Path) -> Option<()> {
-    let openssl = agent::tool("openssl")?;
-    let made = Command::new(openssl)
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:false", "-keyout", "door.key", "-out", "door.crt"])
-        .current_dir(folder)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    private(&folder.join("door.key"));
-    Some(())
-}
-
-fn private(file: &PathBuf) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("made private");
-}
-
 /// An agent with a device door and one device, `plc`, whose password is `sesame`.
 fn with_devices(keys: &Path) -> Option<Agent> {
-    certify(keys)?;
-    let mut passwd = Command::new(env!("CARGO_BIN_EXE_hobnail"))
-        .args(["passwd", "--password-stdin", "plc.pw"])
-        .current_dir(keys)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .expect("hobnail starts");
-    passwd.stdin.take().expect("piped").write_all(b"sesame\n").expect("sent");
-    assert!(passwd.wait().expect("ends").success());
-    let devices = ", devices: { listen: \"127.0.0.1:0\", cert: door.crt, cert_key: door.key }";
-    let topology = solo(devices) + "clients:\n  plc: { device: true, password_file: plc.pw, publish: [\"line/#\"] }\n";
+    let topology = with_a_device(keys, "")?;
     Some(Agent::start_with(&topology, "solo", &["--keys", &keys.to_string_lossy()]))
-}
-
-fn tls(address: SocketAddr, keys: &Path) -> TlsStream {
-    tls_trusting(address, &[&certificate(keys)])
-}
-
-fn tls_trusting(address: SocketAddr, known: &[&Certificate]) -> TlsStream {
-    let mut roots = RootCertStore::empty();
-    for certificate in known {
-        roots.add((*certificate).clone()).expect("fit to trust");
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has them")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = "localhost".try_into().expect("a name");
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), dial(address))
-}
-
-fn connect_as(user: &str, password: &str) -> Vec<u8> {
-    let mut packet = b"\x10\0\0\x04MQTT\x04\xc2\0\0\0\x01d".to_vec();
-    for text in [user, password] {
-        packet.extend(u16::try_from(text.len()).expect("short").to_be_bytes());
-        packet.extend(text.as_bytes());
-    }
-    packet[1] = u8::try_from(packet.len() - 2).expect("short");
-    packet
 }
 
 #[test]
@@ -231,18 +127,6 @@ fn half_a_tls_handshake_and_silence_keep_nobody_out() {
     assert!(last.read_to_end(&mut Vec::new()).expect("closed within the time limit") < 16);
 }
 
-fn certificate(keys: &Path) -> Certificate {
-    CertificateDer::from_pem_file(keys.join("door.crt")).expect("a certificate")
-}
-
-/// The certificate that the door shows now, which is one of these.
-fn shown(address: SocketAddr, known: &[&Certificate]) -> Certificate {
-    let mut stream = tls_trusting(address, known);
-    stream.write_all(&connect_as("plc", "sesame")).expect("one that is trusted");
-    expect(&mut stream, CONNACK);
-    stream.conn.peer_certificates().and_then(|chain| chain.first()).expect("it has shown one").clone()
-}
-
 #[test]
 fn a_new_certificate_is_shown_after_a_hangup_and_a_broken_one_never() {
     let keys = tempfile::tempdir().expect("a folder");
@@ -268,4 +152,12 @@ fn a_new_certificate_is_shown_after_a_hangup_and_a_broken_one_never() {
     }
     stays.write_all(b"\xc0\0").expect("sent");
     expect(&mut stays, b"\xd0\0");
+}
+
+/// The certificate that the door shows now, which is one of these.
+fn shown(address: SocketAddr, known: &[&Certificate]) -> Certificate {
+    let mut stream = tls_trusting(address, known);
+    stream.write_all(&connect_as("plc", "sesame")).expect("one that is trusted");
+    expect(&mut stream, CONNACK);
+    stream.conn.peer_certificates().and_then(|chain| chain.first()).expect("it has shown one").clone()
 }

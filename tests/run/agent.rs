@@ -78,9 +78,13 @@ impl Agent {
         let _ = self.child.wait();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Send it `signal`, by name.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
