@@ -283,6 +283,10 @@ impl Broker {
         self.local = Rc::new(self.settings.local.clone());
         for key in self.sessions.keys() {
             let Some(session) = self.sessions.get_mut(key) else { continue };
+            // Whether they still have to wait is found out again.
+            let waiting = std::mem::take(&mut session.waiting);
+            self.go_on(waiting);
+            let Some(session) = self.sessions.get_mut(key) else { continue };
             if !session.client_id.contains('\0') {
                 session.principal = self.local.clone();
                 continue;

@@ -156,6 +156,17 @@ fn a_subscriber_that_talks_but_acknowledges_nothing_holds_up_its_publisher_for_a
 }
 
 #[test]
+fn new_settings_set_free_whom_they_no_longer_hold_up() {
+    let (mut bench, _) = offline(WhenFull::Block);
+    let from = bench.client(V311, "old");
+    bench.publish(from, message("t", "7", Q1, 1));
+    bench.silent(from);
+    bench.broker.handle_settings(small(WhenFull::DropNewest), bench.now);
+    bench.drain();
+    assert_eq!(bench.next(from), Heard::PubAck(1, Reason::SUCCESS));
+}
+
+#[test]
 fn who_has_lost_the_right_to_a_topic_holds_up_nobody_who_publishes_there() {
     let mut bench = Bench::with(small(WhenFull::Block));
     let (from, to) = (bench.client(V311, "p"), bench.connect(durable(V5, "s")));
