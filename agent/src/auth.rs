@@ -158,7 +158,7 @@ mod tests {
             local,
             devices: BTreeMap::new(),
             id_seed: 1,
-            elsewhere: None,
+            elsewhere: BTreeMap::new(),
             outward: false,
         };
         Broker::new(settings).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)

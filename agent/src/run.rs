@@ -328,7 +328,11 @@ fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {
         local: Principal { name: wanted.me.clone(), rights: wanted.rights.clone() },
         devices: wanted.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
         id_seed: draw_seed().context("failed to read /dev/urandom")?,
-        elsewhere: None,
+        elsewhere: wanted
+            .devices
+            .iter()
+            .filter_map(|(name, device)| Some((name.clone(), device.elsewhere.clone()?)))
+            .collect(),
         outward: false,
     })
 }

@@ -106,6 +106,8 @@ pub struct Link {
 pub struct Device {
     pub password_file: Option<Box<str>>,
     pub rights: Rights,
+    /// The device door that it wants most when this one is shut, as `host:port`.
+    pub elsewhere: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +141,7 @@ pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError>
         homes,
         rights: machine.rights.clone(),
         peers: if opens(DoorKind::Agents) { peers(topology, me) } else { BTreeMap::new() },
-        devices: if opens(DoorKind::Devices) { devices(topology) } else { BTreeMap::new() },
+        devices: if opens(DoorKind::Devices) { devices(topology, me) } else { BTreeMap::new() },
         doors,
         keys: topology.keys.clone(),
         topics: topology.topics.clone(),
@@ -206,11 +208,27 @@ fn peers(topology: &Topology, me: &Name) -> BTreeMap<Name, Rights> {
         .collect()
 }
 
-fn devices(topology: &Topology) -> BTreeMap<Name, Device> {
+/// Where a broker's device door is, as a device would write it.
+fn device_door(topology: &Topology, name: &Name) -> Option<Box<str>> {
+    let machine = topology.machines.get(name)?;
+    let port = machine.doors.devices.as_ref()?.listen.port();
+    match &machine.kind {
+        Kind::Broker { host: Host(host), .. } if host.contains(':') => Some(format!("[{host}]:{port}").into()),
+        Kind::Broker { host: Host(host), .. } => Some(format!("{host}:{port}").into()),
+        Kind::Client { .. } | Kind::Device { .. } => None,
+    }
+}
+
+fn devices(topology: &Topology, me: &Name) -> BTreeMap<Name, Device> {
     let device = |machine: &Machine| match &machine.kind {
-        Kind::Device { password_file, .. } => {
-            Some(Device { password_file: password_file.clone(), rights: machine.rights.clone() })
-        }
+        Kind::Device { password_file, home } => Some(Device {
+            password_file: password_file.clone(),
+            rights: machine.rights.clone(),
+            elsewhere: homes(topology, home.as_ref())
+                .iter()
+                .filter(|name| *name != me)
+                .find_map(|name| device_door(topology, name)),
+        }),
         Kind::Broker { .. } | Kind::Client { .. } => None,
     };
     topology.machines.iter().filter_map(|(name, machine)| Some((name.clone(), device(machine)?))).collect()

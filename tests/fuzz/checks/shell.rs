@@ -82,7 +82,7 @@ pub fn settings(which: u8) -> Settings {
         local: Principal { name: name("here"), rights: rights.clone() },
         devices: [(name("device"), rights), (name("innocent"), Rights::default())].into(),
         id_seed: 7,
-        elsewhere: None,
+        elsewhere: std::collections::BTreeMap::new(),
         outward: false,
     }
 }

@@ -155,8 +155,8 @@ pub struct Settings {
     pub devices: BTreeMap<Name, Rights>,
     /// Random, drawn once at start by the shell: ids that the broker assigns begin from it.
     pub id_seed: u64,
-    /// Who serves devices when this broker does not: a host, perhaps with a port.
-    pub elsewhere: Option<Box<str>>,
+    /// Who serves a device when this broker does not: a host, perhaps with a port.
+    pub elsewhere: BTreeMap<Name, Box<str>>,
     /// Whether there is a network: what is published is offered to it, and acknowledged when that is settled.
     pub outward: bool,
 }
@@ -387,8 +387,10 @@ impl Broker {
     /// Devices are told who serves on, where somebody does; a program's broker is the one on its machine.
     fn close_for_good(&mut self, conn: Key, now: Now) {
         let Some(connection) = self.conns.get(conn) else { return };
-        let elsewhere = self.settings.elsewhere.clone().filter(|_| connection.peer.trust == Trust::Password);
-        match elsewhere {
+        let session = connection.open().and_then(|open| self.sessions.get(open.session));
+        let device = session.filter(|_| connection.peer.trust == Trust::Password);
+        let elsewhere = device.and_then(|device| self.settings.elsewhere.get(&device.principal.name));
+        match elsewhere.cloned() {
             Some(elsewhere) => self.close_with(conn, Reason::USE_ANOTHER_SERVER, Some(&elsewhere), now),
             None => self.close(conn, Reason::SERVER_SHUTTING_DOWN, now),
         }

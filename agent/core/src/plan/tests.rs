@@ -229,3 +229,28 @@ fn timers_travel_whole() {
     let beat = Heartbeat { every: Duration::from_millis(250), miss: 3 };
     assert_eq!(steps, vec![Step::SetHeartbeat(beat)]);
 }
+
+#[test]
+fn a_device_is_sent_to_the_next_door_in_its_own_order_and_a_change_of_it_drops_nobody() {
+    let text = |port: u16| {
+        let door = |port: u16| format!("doors: {{ devices: {{ listen: \"0.0.0.0:{port}\", plain: true }} }}");
+        format!(
+            "version: 1\nnetwork: n\nkeys: {{ active: k1 }}\nbrokers:\n  \
+             one: {{ host: 10.0.0.1, backups: [two], {} }}\n  two: {{ host: 10.0.0.2 }}\n  \
+             three: {{ host: \"fd00::3\", {} }}\nclients:\n  \
+             near: {{ device: true, password_file: a.pw }}\n  far: {{ device: true, password_file: b.pw, home: three }}\n",
+            door(1884),
+            door(port),
+        )
+    };
+    let elsewhere = |me: &str, device: &str| {
+        let devices = assigned(&text(1885), me).devices;
+        devices[&Name::new(device).unwrap()].elsewhere.clone()
+    };
+    assert_eq!(elsewhere("one", "near").as_deref(), Some("[fd00::3]:1885"), "`two` has no door for devices");
+    assert_eq!(elsewhere("three", "near").as_deref(), Some("10.0.0.1:1884"));
+    assert_eq!(elsewhere("three", "far").as_deref(), Some("10.0.0.1:1884"));
+    let steps = plan(Some(&assigned(&text(1885), "one")), &assigned(&text(1886), "one"));
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    assert!(steps.iter().all(|step| step.drops() == Drops::Nobody), "{steps:?}");
+}

@@ -80,7 +80,7 @@ pub fn settings() -> Settings {
         local,
         devices: BTreeMap::new(),
         id_seed: 7,
-        elsewhere: None,
+        elsewhere: BTreeMap::new(),
         outward: false,
     }
 }

@@ -107,12 +107,12 @@ fn device(bench: &mut Bench) -> ConnId {
 
 #[test]
 fn mqtt5_4_11_a_stopping_broker_tells_devices_who_serves_on() {
-    let mut bench = Bench::with(Settings { elsewhere: Some("10.0.0.11".into()), ..settings() });
+    let mut bench = Bench::with(Settings { elsewhere: [(name("plc"), "10.0.0.11:8883".into())].into(), ..settings() });
     let (device, program) = (device(&mut bench), bench.client(V5, "p"));
     bench.broker.handle_stop(bench.now);
     bench.drain();
     let told = &raw(&mut bench, device)[0];
-    assert!(told.contains("server_reference: Some(\"10.0.0.11\")"), "{told}");
+    assert!(told.contains("server_reference: Some(\"10.0.0.11:8883\")"), "{told}");
     assert!(told.contains(&format!("{:?}", Reason::USE_ANOTHER_SERVER)), "{told}");
     bench.ended(program, Reason::SERVER_SHUTTING_DOWN);
 }
