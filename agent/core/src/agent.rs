@@ -153,6 +153,7 @@ fn from_node(
     match action {
         node::Action::Settle { offer, reason } => broker.handle_settled(offer, reason, now),
         node::Action::OutwardRoom(room) => broker.handle_outward_room(room, now),
+        node::Action::Tell { topic, payload } => broker.handle_told(&topic, &payload, now),
         node::Action::Inward => deliver(broker, node, actions, now),
         node::Action::Dial(name) => actions.push_back(Action::Dial(name)),
         node::Action::Undial(name) => actions.push_back(Action::Undial(name)),

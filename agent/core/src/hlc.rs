@@ -26,9 +26,15 @@ impl Clock {
 
     /// A stamp later than every one given or heard before.
     pub fn stamp(&mut self, now: Now) -> Hlc {
-        let wall_ms = now.0.saturating_add_signed(self.offset_us) / 1_000;
+        let wall_ms = self.wall_ms(now);
         self.last = Hlc((wall_ms.min(HEARD_MAX.0 >> 16) << 16).max(self.last.0.saturating_add(1)));
         self.last
+    }
+
+    /// What the wall clock shows, which need not be true.
+    #[must_use]
+    pub fn wall_ms(&self, now: Now) -> u64 {
+        now.0.saturating_add_signed(self.offset_us) / 1_000
     }
 
     pub fn hear(&mut self, stamp: Hlc) {

@@ -66,7 +66,7 @@ impl Broker {
     }
 
     fn take_inward(&mut self, inward: Inward<'_>, found: &mut Vec<(Key, Granted)>, now: Now) -> Result<(), NoRoom> {
-        if topic::check_name(inward.topic).is_err() || outward::is_of_this_broker(inward.topic) {
+        if topic::check_name(inward.topic).is_err() || !outward::is_for_programs(inward.topic) {
             self.counters.refused_inward += 1;
             return Ok(());
         }

@@ -31,6 +31,7 @@ mod retained;
 mod session;
 mod subscribe;
 mod table;
+mod told;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::{Attached, LinkId};
 use super::sweep::Wants;
-use super::{Node, STATUS_EVERY, greet};
+use super::{Node, STATUS_EVERY, STATUS_REPEAT, greet};
 use crate::envelope::SenderId;
 use crate::frame::{FACT_BYTES_MAX, Fact, Frame, encode};
 use crate::hlc::Hlc;
@@ -64,6 +64,8 @@ pub struct StatusFact {
     pub home: Option<Box<str>>,
     pub queue: u64,
     pub fingerprint: Box<str>,
+    /// It is being stopped.
+    pub leaving: bool,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +133,14 @@ impl Node {
             home: self.home.home().map(|home| home.as_str().into()),
             queue: self.outbox.unsettled() as u64,
             fingerprint: self.settings.fingerprint.clone(),
+            leaving: self.leaving,
         };
+        // Everybody hears of it, so what only grows is not worth telling often.
+        let news = StatusFact { uptime_s: 0, ..status.clone() };
+        if news == self.status_told.0 && now.since(self.status_told.1) < STATUS_REPEAT {
+            return;
+        }
+        self.status_told = (news, now);
         self.tell(Kind::Status, serde_json::to_vec(&status).unwrap_or_default(), now);
     }
 
@@ -203,7 +212,10 @@ impl Node {
         }
         match kind {
             Kind::Interest => self.tell_interest(now),
-            Kind::Status => self.tell_status(now),
+            Kind::Status => {
+                self.status_told = Default::default();
+                self.tell_status(now);
+            }
             Kind::Attached | Kind::Promoted => {
                 let body = self.facts.get(&self.settings.me, kind).map(|said| said.body.to_vec());
                 self.tell(kind, body.unwrap_or_default(), now);

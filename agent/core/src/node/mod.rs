@@ -22,6 +22,7 @@ mod intake;
 mod inward;
 mod link;
 mod outbox;
+mod presence;
 mod promise;
 mod retained;
 mod settings;
@@ -43,10 +44,11 @@ use crate::stream::StreamId;
 use crate::time::Now;
 
 use copies::Copy;
-use facts::Facts;
+use facts::{Facts, StatusFact};
 use inward::Loose;
 use link::Link;
 use outbox::Outbox;
+use presence::Presence;
 use retained::Retained;
 use sweep::Wants;
 
@@ -58,8 +60,10 @@ pub use status::{Counters, LinkView, MachineView, Standing, Status};
 
 /// Interest is told this long after it changed, so that a program's first hundred subscriptions are one fact.
 const INTEREST_WAIT: Duration = Duration::from_millis(20);
-/// How often a machine tells how it is, if nothing changes.
+/// How often a machine looks whether what it told of itself is still true.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How often it tells it again though nothing has changed.
+const STATUS_REPEAT: Duration = Duration::from_secs(60);
 /// After its start a broker waits so long for the others before it believes that a stretch is nowhere any more, and
 /// before it forgets anything that a machine might still come for.
 const GRACE: Duration = Duration::from_secs(30);
@@ -85,6 +89,8 @@ pub enum Action {
     OutwardRoom(bool),
     /// `next_inward` has something.
     Inward,
+    /// The programs here may know this from now on, by `Broker::handle_told`.
+    Tell { topic: Box<str>, payload: Box<[u8]> },
 }
 
 /// How far the store has to come; later ones are greater.
@@ -119,6 +125,10 @@ pub struct Node {
     local: Interest,
     interest_due: Option<Now>,
     status_due: Now,
+    /// What was told, the uptime aside, and when.
+    status_told: (StatusFact, Now),
+    leaving: bool,
+    presence: Presence,
     sweep_due: Now,
     trim_due: Now,
     retained: Retained,
@@ -175,6 +185,9 @@ impl Node {
             local: Interest::default(),
             interest_due: Some(now),
             status_due: now,
+            status_told: Default::default(),
+            leaving: false,
+            presence: Presence::default(),
             sweep_due: now.after(every),
             trim_due: now.after(GRACE),
             retained: Retained::default(),
@@ -277,9 +290,7 @@ impl Node {
 
     /// Say good-bye on every link.
     pub fn handle_stop(&mut self, now: Now) {
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
-            self.bye(link, greet::Parting::Stopping);
-        }
+        self.tell_leaving(now);
         self.settle(now);
     }
 

@@ -1,13 +1,18 @@
 //! What the node can say of itself and of the network.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::Node;
 use super::facts::{Kind, StatusFact};
 use super::link::{Attached, Phase};
+use super::{Node, STATUS_REPEAT};
 use crate::home::State;
 use crate::ids::Name;
 use crate::time::Now;
+
+/// A machine that has told nothing of itself for so long is late.
+const OVERDUE: std::time::Duration = STATUS_REPEAT.saturating_mul(3);
 
 /// What happened since the start. Whatever is dropped or refused is counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -85,8 +90,10 @@ pub struct LinkView {
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     Online,
-    /// Its link is suspect.
+    /// Its link is suspect, or it has not told of itself for long though it is linked.
     Late,
+    /// It was stopped, and said so.
+    Left,
     Offline,
 }
 
@@ -164,16 +171,29 @@ impl Node {
         others
             .map(|(name, said)| MachineView {
                 name: name.clone(),
-                standing: self.standing(name),
+                standing: self.standing(name, now),
                 heard_s: now.since(said.heard).as_secs(),
                 said: serde_json::from_slice(&said.body).unwrap_or_default(),
             })
             .collect()
     }
 
-    /// A machine is here if it is linked to us, or to a broker that is here.
+    /// How the machine stands, seen from here.
     #[must_use]
-    pub fn standing(&self, name: &Name) -> Standing {
+    pub fn standing(&self, name: &Name, now: Now) -> Standing {
+        let said = self.facts.get(name, Kind::Status);
+        let fact: Option<StatusFact> = said.and_then(|said| serde_json::from_slice(&said.body).ok());
+        self.standing_in(&self.seen(), name, fact.as_ref().zip(said.map(|said| said.heard)), now)
+    }
+
+    /// A machine is here if it is linked to us, or to a broker that is here.
+    pub(super) fn standing_in(
+        &self,
+        seen: &BTreeSet<&str>,
+        name: &Name,
+        said: Option<(&StatusFact, Now)>,
+        now: Now,
+    ) -> Standing {
         if let Some(view) = self.home.state(name) {
             match view.state {
                 State::Up => return Standing::Online,
@@ -182,23 +202,54 @@ impl Node {
             }
         }
         let linked = self.by_peer.get(name).and_then(|id| self.links.get(id));
-        if linked.is_some_and(|link| link.attached == Attached::Yes) {
+        if *name == self.settings.me || linked.is_some_and(|link| link.attached == Attached::Yes) {
             return Standing::Online;
         }
-        if self.is_seen_by_a_broker(name) { Standing::Online } else { Standing::Offline }
+        let overdue = said.is_some_and(|(_, heard)| now.since(heard) > OVERDUE);
+        match (seen.contains(name.as_str()), said) {
+            (true, _) if overdue => Standing::Late,
+            (true, _) => Standing::Online,
+            (false, Some((fact, _))) if fact.leaving => Standing::Left,
+            (false, _) => Standing::Offline,
+        }
     }
 
     /// Brokers list who is attached to them, each other included; what our own links do not show, they do.
-    fn is_seen_by_a_broker(&self, name: &Name) -> bool {
-        let lists = |broker: &Name, name: &Name| {
-            let said = self.facts.get(broker, Kind::Attached);
-            said.is_some_and(|said| said.body.split(|byte| *byte == b'\n').any(|line| line == name.as_str().as_bytes()))
+    pub(super) fn seen(&self) -> BTreeSet<&str> {
+        let list = |broker: &str| {
+            let broker = Name::new(broker).ok().filter(|broker| self.settings.is_a_broker(broker));
+            let said = broker.and_then(|broker| self.facts.get(&broker, Kind::Attached));
+            let lines = said.into_iter().flat_map(|said| said.body.split(|byte| *byte == b'\n'));
+            lines.filter_map(|line| std::str::from_utf8(line).ok()).filter(|line| !line.is_empty())
         };
-        let linked = |broker: &Name| self.home.state(broker).is_some_and(|view| view.state.is_linked());
-        let brokers = &self.settings.brokers;
-        let reachable =
-            |broker: &Name| linked(broker) || brokers.iter().any(|near| linked(near) && lists(near, broker));
-        brokers.iter().any(|broker| reachable(broker) && (broker == name || lists(broker, name)))
+        let linked = self.home.views().filter(|view| view.state.is_linked()).map(|view| view.name.as_str());
+        let mut seen: BTreeSet<&str> = linked.collect();
+        // Twice: from our brokers to all brokers, from all brokers to everybody.
+        for _ in 0..2 {
+            let near: Vec<&str> = seen.iter().flat_map(|name| list(name)).collect();
+            seen.extend(near);
+        }
+        seen
+    }
+}
+
+impl Standing {
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Online | Self::Late => true,
+            Self::Left | Self::Offline => false,
+        }
+    }
+
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Late => "late",
+            Self::Left => "left",
+            Self::Offline => "offline",
+        }
     }
 }
 

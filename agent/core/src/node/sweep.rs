@@ -48,6 +48,7 @@ impl Node {
             }
         }
         self.say_room();
+        self.refresh_presence(now);
     }
 
     /// Whether we have what every broker that can be reached had a beat ago.

@@ -1,4 +1,5 @@
 mod lab;
+mod presence;
 
 use lab::Lab;
 
@@ -137,7 +138,7 @@ fn presence_is_seen_from_everywhere() {
     use super::Standing;
     let mut lab = Lab::new(WORKSHOP, 6);
     lab.seconds(3);
-    let standing = |lab: &Lab, at: &str, of: &str| lab.node(at).standing(&crate::ids::Name::new(of).unwrap());
+    let standing = |lab: &Lab, at: &str, of: &str| lab.node(at).standing(&crate::ids::Name::new(of).unwrap(), lab.now);
     for (at, of) in [("press", "office"), ("office", "spare"), ("hub", "press"), ("spare", "press")] {
         assert_eq!(standing(&lab, at, of), Standing::Online, "{of} seen from {at}");
     }

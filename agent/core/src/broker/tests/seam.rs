@@ -395,8 +395,10 @@ fn hobnails_own_topics_are_read_by_everyone_and_written_by_no_program() {
     bench.publish(conn, message("$hobnail/nodes/x", "lie", Q1, 1));
     assert_eq!(bench.next(conn), Heard::PubAck(1, Reason::NOT_AUTHORIZED));
     assert_eq!(bench.offers(), []);
-    let inward = super::seam_inward::inward("$hobnail/nodes/x", "true");
+    let inward = super::seam_inward::inward("$hobnail/nodes/x", "another machine's lie");
     assert_eq!(bench.broker.handle_inward(inward, bench.now), Ok(()));
+    assert_eq!(bench.broker.counters().refused_inward, 1);
+    bench.broker.handle_told("$hobnail/nodes/x", b"true", bench.now);
     bench.drain();
     assert_eq!(bench.payloads(conn), ["true"]);
     let refused = bench.greet(Connect { will: Some(will("$hobnail/nodes/x", b"lie")), ..hello(V311, "q") });

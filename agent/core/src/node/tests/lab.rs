@@ -34,6 +34,7 @@ struct Machine {
     heard: Vec<String>,
     retained: BTreeMap<String, String>,
     settled: BTreeSet<OfferId>,
+    told: u64,
 }
 
 enum Event {
@@ -65,6 +66,7 @@ impl Lab {
                 heard: Vec::new(),
                 retained: BTreeMap::new(),
                 settled: BTreeSet::new(),
+                told: 0,
             };
             lab.machines.insert(name.clone(), machine);
             lab.start(name);
@@ -88,6 +90,14 @@ impl Lab {
         machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
         machine.node = Some(node);
         self.drain(name);
+    }
+
+    /// As a service manager stops it: it says good-bye.
+    pub fn stop(&mut self, name: &str) {
+        let now = self.now;
+        self.node_mut(name).unwrap().handle_stop(now);
+        self.drain(name);
+        self.kill(name);
     }
 
     pub fn kill(&mut self, name: &str) {
@@ -163,6 +173,11 @@ impl Lab {
         self.drain(at);
     }
 
+    /// How often its programs were told something of the network.
+    pub fn told(&self, name: &str) -> u64 {
+        self.machines[name].told
+    }
+
     pub fn heard(&self, name: &str) -> Vec<String> {
         self.machines[name].heard.clone()
     }
@@ -227,6 +242,7 @@ impl Lab {
                 }
             }
             Event::Closed { to } => {
+                self.wires.remove(&to);
                 if let Some(node) = self.node_mut(&to.0) {
                     node.handle_link_closed(to.1, now);
                     self.drain(&to.0);
@@ -286,7 +302,10 @@ impl Lab {
             Action::Close(link) => {
                 self.transmit(name, link);
                 let end = (name.to_owned(), link);
-                self.unplug(&end);
+                // What was sent before arrives before the end does.
+                if let Some(to) = self.wires.remove(&end) {
+                    self.later(LATENCY, Event::Closed { to });
+                }
                 self.later(Duration::ZERO, Event::Closed { to: end });
             }
             Action::Store(ticket) => {
@@ -298,6 +317,12 @@ impl Lab {
                 assert!(self.machines.get_mut(name).unwrap().settled.insert(offer), "settled twice");
             }
             Action::Inward => self.take(name),
+            Action::Tell { topic, payload } => {
+                let payload = String::from_utf8(payload.into()).unwrap();
+                let machine = self.machines.get_mut(name).unwrap();
+                machine.told += 1;
+                machine.keep(&topic, &payload);
+            }
         }
     }
 
