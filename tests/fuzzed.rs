@@ -42,10 +42,18 @@ proptest! {
     fn whatever_others_do_an_innocent_pair_gets_through(input in changed(checks::connection::seeds())) {
         checks::two_connections::check(&input);
     }
+
+    #[test]
+    fn nothing_opens_that_was_not_sealed(input in changed(checks::envelope::seeds())) {
+        checks::envelope::check(&input);
+    }
 }
 
 #[test]
 fn every_seed_passes() {
+    for seed in checks::envelope::seeds() {
+        checks::envelope::check(&seed);
+    }
     for seed in checks::codec::seeds() {
         checks::codec::check(&seed);
     }

@@ -4,6 +4,7 @@
 mod client;
 pub mod codec;
 pub mod connection;
+pub mod envelope;
 mod script;
 mod shell;
 pub mod two_connections;
