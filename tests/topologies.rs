@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hobnail::topology_files::load_from_disk;
+use hobnail_core::envelope::{Key, NetworkKey, key_file};
 use hobnail_core::topology::report::Code;
 
 const BAD: &str = "tests/topologies-bad";
@@ -69,7 +70,7 @@ fn every_bad_topology_prints_its_golden_text() {
 }
 
 /// Codes that need more than a file: they have tests of their own below.
-const BY_SET_UP: &[Code] = &[Code::KeyFileMissing, Code::KeyFileOpen, Code::TooLarge];
+const BY_SET_UP: &[Code] = &[Code::KeyFileBad, Code::KeyFileMissing, Code::KeyFileOpen, Code::TooLarge];
 
 #[test]
 fn every_code_has_a_file_that_provokes_it() {
@@ -104,8 +105,35 @@ fn a_missing_key_file_and_an_open_one_are_told_with_the_cure() {
     assert!(loaded.topology.is_none());
 
     fs::set_permissions(&open, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::copy(&open, folder.path().join("k2.key")).unwrap();
+    for name in ["k1", "k2"] {
+        let key = Key::Whole(NetworkKey::new([if name == "k1" { 1 } else { 2 }; 32].into()));
+        let file = folder.path().join(format!("{name}.key"));
+        fs::write(&file, key_file::render(&key, &[])).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     assert!(load_from_disk(&topology, Some(folder.path())).topology.is_some());
+}
+
+#[test]
+fn a_key_file_that_holds_no_key_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = folder.path().join("t.yaml");
+    fs::write(&topology, "version: 1\nnetwork: n\nbrokers:\n  hub: { host: 10.0.0.10 }\nclients: { a: {} }\n").unwrap();
+    let told = || {
+        let loaded = load_from_disk(&topology, Some(folder.path()));
+        loaded.report.render(hobnail_core::topology::report::Colour::Plain)
+    };
+    let text = told();
+    assert!(text.contains("t.yaml:2:10: error[key-file-missing]"), "a network without `keys` has one: {text}");
+    assert!(text.contains("`hobnail key new network`"), "{text}");
+    let file = folder.path().join("network.key");
+    let good = key_file::render(&Key::Whole(NetworkKey::new([7; 32].into())), &[]).to_string();
+    fs::write(&file, good.replace("07070707 ", "07070708 ")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = told();
+    assert!(text.contains("error[key-file-bad]") && text.contains("one of the two is mistyped"), "{text}");
+    fs::write(&file, good).unwrap();
+    assert_eq!(told(), "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hobnail_core::envelope::key_file::{self, KEY_FILE_BYTES_MAX, KeyFileError};
 use hobnail_core::envelope::{Key, Keyring, KeyringError};
 use hobnail_core::ids::Name;
+use hobnail_core::topology::SecretFact;
 use hobnail_core::topology::model::Keys;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,25 @@ pub enum KeyError {
     Bad { path: String, problem: KeyFileError },
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+}
+
+/// How the key file at `path` stands.
+#[must_use]
+pub fn fact(path: &Path) -> SecretFact {
+    match load(path) {
+        Ok(_) => SecretFact::Fine,
+        Err(KeyError::Missing(path)) => SecretFact::Missing { path },
+        Err(KeyError::Open { path, mode }) => SecretFact::Open { path, mode },
+        Err(KeyError::Bad { path, problem }) => SecretFact::Bad { path, problem: problem.to_string() },
+        // Whoever checks is not who runs the agent.
+        Err(KeyError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            SecretFact::NotLooked
+        }
+        Err(KeyError::Unreadable { path, error }) => SecretFact::Bad { path, problem: error.to_string() },
+        Err(error @ KeyError::Keyring(_)) => {
+            SecretFact::Bad { path: path.display().to_string(), problem: error.to_string() }
+        }
+    }
 }
 
 /// Where the key `name` is.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hobnail_core::topology::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load};
 
+use crate::keys;
 use crate::secrets::{is_credential, located};
 
 /// Where keys and passwords live, unless `--keys` or the environment says otherwise.
@@ -38,7 +39,7 @@ impl Disk {
     pub fn path(&self, file: SecretFile<'_>) -> Option<PathBuf> {
         let directory = self.key_directory.as_ref()?;
         Some(match file {
-            SecretFile::Key(name) => directory.join(format!("{name}.key")),
+            SecretFile::Key(name) => keys::path_of(directory, name),
             SecretFile::Password(path) | SecretFile::CertificateKey(path) => directory.join(path),
         })
     }
@@ -62,6 +63,9 @@ impl Surroundings for Disk {
         let Some(path) = self.path(file) else {
             return SecretFact::NotLooked;
         };
+        if let SecretFile::Key(_) = file {
+            return keys::fact(&path);
+        }
         let shown = path.display().to_string();
         let path = located(&path);
         match fs::metadata(&path) {

@@ -46,6 +46,11 @@ pub enum SecretFact {
         path: String,
         mode: u32,
     },
+    /// There, and private, but not what it should be.
+    Bad {
+        path: String,
+        problem: String,
+    },
     /// This machine is not where the secrets live: a laptop, a build server.
     NotLooked,
 }

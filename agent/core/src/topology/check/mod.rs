@@ -55,9 +55,9 @@ fn secret(file: SecretFile<'_>, span: Span, surroundings: &mut dyn Surroundings,
         SecretFact::Fine | SecretFact::NotLooked => {}
         SecretFact::Missing { path } => {
             let help = match file {
-                SecretFile::Key(_) => {
-                    "copy it from another machine of the network; it is never in this file".to_owned()
-                }
+                SecretFile::Key(name) => format!(
+                    "copy it from another machine of the network; the first of all comes from `hobnail key new {name}`"
+                ),
                 SecretFile::Password(_) => format!("write it with `hobnail passwd {path}`"),
                 SecretFile::CertificateKey(_) => "put the certificate's private key there, mode 0600".to_owned(),
             };
@@ -66,6 +66,11 @@ fn secret(file: SecretFile<'_>, span: Span, surroundings: &mut dyn Surroundings,
         SecretFact::Open { path, mode } => {
             let message = format!("others can read {path} (mode {mode:04o})");
             report.add_with_help(Code::KeyFileOpen, span, message, format!("chmod 600 {path}"));
+        }
+        SecretFact::Bad { path, problem } => {
+            let help =
+                "copy it once more from another machine of the network; `hobnail key show` gives the same id on both";
+            report.add_with_help(Code::KeyFileBad, span, format!("{path} holds no key: {problem}"), help);
         }
     }
 }

@@ -44,15 +44,16 @@ pub fn keys(
     surroundings: &mut dyn Surroundings,
     report: &mut Report,
 ) -> Option<Keys> {
-    let Some(raw) = &raw.keys else {
-        let name = crate::ids::Name::new(DEFAULT_KEY).ok()?;
-        return (machines > 1).then(|| Keys { active: name, accept: Vec::new() });
+    let Some(named) = &raw.keys else {
+        let network = raw.network.as_ref().filter(|_| machines > 1)?;
+        secret(SecretFile::Key(DEFAULT_KEY), network.span, surroundings, report);
+        return Some(Keys { active: crate::ids::Name::new(DEFAULT_KEY).ok()?, accept: Vec::new() });
     };
-    let active_text = raw.value.active.as_ref()?;
+    let active_text = named.value.active.as_ref()?;
     let active = units::name(active_text, report)?;
     secret(SecretFile::Key(active.as_str()), active_text.span, surroundings, report);
     let mut accept = Vec::new();
-    for text in &raw.value.accept {
+    for text in &named.value.accept {
         let Some(name) = units::name(text, report) else { continue };
         if name == active || accept.contains(&name) {
             report.add(Code::KeyRepeated, text.span, format!("the key `{name}` is named twice"));
