@@ -11,6 +11,7 @@ pub mod journal;
 pub mod keys;
 pub mod links;
 pub mod manager;
+pub mod network;
 pub mod realm;
 pub mod run;
 pub mod secrets;

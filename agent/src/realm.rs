@@ -1,24 +1,32 @@
-//! The broker of one realm as the tasks of this thread share it: each borrows it for one call, never across an await.
+//! The agent's core as the tasks of this thread share it: each borrows it for one call, never across an await.
 //!
-//! A call into the broker is followed at once by draining its actions. What concerns a connection is left in its `Wire`,
-//! which wakes that connection's task; nothing is read or written here.
+//! A call into the core is followed at once by draining its actions. What concerns a connection or a link is left in its
+//! `Wire`, which wakes that one's task; nothing is read or written here.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hobnail_core::broker::{Action, Broker, ConnId, Counters, Fill, Peer, Settings, Verdict};
+use hobnail_core::agent::{Action, Agent};
+use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Verdict};
+use hobnail_core::ids::Name;
+use hobnail_core::node::{LinkId, Node, Side};
 use hobnail_core::time::Now;
 use tokio::sync::Notify;
+use tracing::{info, warn};
 
 use crate::auth::Prover;
+use crate::links::{Links, Network};
 use crate::wire::{Inside, Wire};
 
 /// A deadline that was missed by this much shows that something is stuck.
 const LATE_MAX: Duration = Duration::from_secs(5);
+/// What the last words on a link may take.
+const LINK_LINGER: Duration = Duration::from_secs(1);
 
-/// A connection of a program or a device, as its task speaks with the broker about it.
+/// A connection of a program or a device, as its task speaks with the core about it.
 pub struct Program {
     realm: Realm,
     conn: ConnId,
@@ -26,26 +34,39 @@ pub struct Program {
 
 impl Inside for Program {
     fn bytes(&self, bytes: &[u8]) {
-        let now = self.realm.now();
-        self.realm.0.broker.borrow_mut().handle_bytes(self.conn, bytes, now);
-        self.realm.drain();
+        self.realm.with_broker(|broker, now| broker.handle_bytes(self.conn, bytes, now));
     }
 
     fn transmit(&self, out: &mut Vec<u8>, room: usize) {
-        let now = self.realm.now();
-        self.realm.0.broker.borrow_mut().poll_transmit(self.conn, out, room, now);
-        self.realm.drain();
+        self.realm.with_broker(|broker, now| broker.poll_transmit(self.conn, out, room, now));
     }
 
     fn closed(&self) {
-        let now = self.realm.now();
-        let shared = &self.realm.0;
-        shared.broker.borrow_mut().handle_close(self.conn, now);
-        shared.wires.borrow_mut().remove(&self.conn);
-        self.realm.drain();
-        if shared.wires.borrow().is_empty() {
-            shared.emptied.notify_one();
-        }
+        self.realm.0.wires.borrow_mut().remove(&self.conn);
+        self.realm.with_broker(|broker, now| broker.handle_close(self.conn, now));
+        self.realm.tell_if_empty();
+    }
+}
+
+/// A link to another agent, as its task speaks with the core about it.
+pub struct Line {
+    realm: Realm,
+    link: LinkId,
+}
+
+impl Inside for Line {
+    fn bytes(&self, bytes: &[u8]) {
+        self.realm.with_node(|node, now| node.handle_link_bytes(self.link, bytes, now));
+    }
+
+    fn transmit(&self, out: &mut Vec<u8>, room: usize) {
+        self.realm.with_node(|node, now| node.poll_transmit(self.link, out, room, now));
+    }
+
+    fn closed(&self) {
+        self.realm.0.lines.borrow_mut().remove(&self.link);
+        self.realm.with_node(|node, now| node.handle_link_closed(self.link, now));
+        self.realm.tell_if_empty();
     }
 }
 
@@ -54,41 +75,87 @@ impl Inside for Program {
 pub struct Realm(Rc<Shared>);
 
 struct Shared {
-    broker: RefCell<Broker>,
+    agent: RefCell<Agent>,
     wires: RefCell<HashMap<ConnId, Rc<Wire>>>,
+    lines: RefCell<HashMap<LinkId, Rc<Wire>>>,
+    /// Set once, where there is a network.
+    links: OnceCell<Links<Realm>>,
+    /// The home that was last told of.
+    home: RefCell<Option<Name>>,
     prover: Prover,
     epoch: Instant,
-    /// When the timer will look at the broker next; `None` when it sleeps without an end.
+    /// When the timer will look at the core next; `None` when it sleeps without an end.
     armed: Cell<Option<Now>>,
     earlier: Notify,
     emptied: Notify,
+    /// The core wants to go on when everybody else has had a turn.
+    resume: Notify,
+}
+
+/// The clock that everything here counts by; started once, before the core is made.
+#[derive(Clone, Copy)]
+pub struct Epoch(Instant);
+
+impl Epoch {
+    #[must_use]
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    #[must_use]
+    pub fn now(self) -> Now {
+        Now::ZERO.after(self.0.elapsed())
+    }
 }
 
 impl Realm {
     #[must_use]
-    pub fn new(settings: Settings, prover: Prover) -> Self {
-        // Time starts a little after zero, so that "long ago" can be said.
-        let epoch = Instant::now();
-        Self(Rc::new(Shared {
-            broker: RefCell::new(Broker::new(settings)),
+    pub fn new(broker: Broker, node: Option<Node>, prover: Prover, epoch: Epoch) -> Self {
+        let realm = Self(Rc::new(Shared {
+            agent: RefCell::new(Agent::new(broker, node, epoch.now())),
             wires: RefCell::default(),
+            lines: RefCell::default(),
+            links: OnceCell::new(),
+            home: RefCell::default(),
             prover,
-            epoch,
+            epoch: epoch.0,
             armed: Cell::new(None),
             earlier: Notify::new(),
             emptied: Notify::new(),
-        }))
+            resume: Notify::new(),
+        }));
+        realm.look_at_the_wall();
+        realm
+    }
+
+    /// From here on the core may dial. Until then it has asked for nothing that was carried out.
+    pub fn join(&self, links: Links<Self>) {
+        // A second set of links would be a second life; the first one stays.
+        let _ = self.0.links.set(links);
+        self.drain();
     }
 
     #[must_use]
     pub fn now(&self) -> Now {
-        Now::ZERO.after(self.0.epoch.elapsed())
+        Epoch(self.0.epoch).now()
+    }
+
+    fn with_broker(&self, call: impl FnOnce(&mut Broker, Now)) {
+        let now = self.now();
+        self.0.agent.borrow_mut().with_broker(now, |broker| call(broker, now));
+        self.drain();
+    }
+
+    fn with_node(&self, call: impl FnOnce(&mut Node, Now)) {
+        let now = self.now();
+        self.0.agent.borrow_mut().with_node(now, |node| call(node, now));
+        self.drain();
     }
 
     /// A connection has come in.
     pub fn open(&self, peer: Peer) -> (Program, Rc<Wire>) {
         let now = self.now();
-        let conn = self.0.broker.borrow_mut().handle_open(peer, now);
+        let conn = self.0.agent.borrow_mut().with_broker(now, |broker| broker.handle_open(peer, now));
         let wire = Rc::new(Wire::default());
         self.0.wires.borrow_mut().insert(conn, wire.clone());
         self.drain();
@@ -96,44 +163,51 @@ impl Realm {
     }
 
     pub fn verdict(&self, conn: ConnId, verdict: Verdict) {
-        let now = self.now();
-        self.0.broker.borrow_mut().handle_verdict(conn, verdict, now);
-        self.drain();
+        self.with_broker(|broker, now| broker.handle_verdict(conn, verdict, now));
     }
 
     #[must_use]
     pub fn connection_count(&self) -> usize {
-        self.0.broker.borrow().connection_count()
+        self.0.agent.borrow().broker().connection_count()
     }
 
     /// How full the broker is, and what it has counted.
     #[must_use]
     pub fn figures(&self) -> (Fill, Counters) {
-        let broker = self.0.broker.borrow();
-        (broker.fill(), *broker.counters())
+        let agent = self.0.agent.borrow();
+        (agent.broker().fill(), *agent.broker().counters())
     }
 
     /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.
     #[must_use]
     pub fn is_in_step(&self) -> bool {
-        let due = self.0.broker.borrow().next_deadline();
+        let due = self.0.agent.borrow().next_deadline();
         due.is_none_or(|due| self.now().since(due) < LATE_MAX)
     }
 
-    /// Ask every connection to close, and return once all of them have.
+    /// Ask every connection and link to close, and return once all of them have.
     pub async fn stop(&self) {
-        let now = self.now();
-        self.0.broker.borrow_mut().handle_stop(now);
-        self.drain();
-        while !self.0.wires.borrow().is_empty() {
+        self.with_node(|node, now| node.handle_stop(now));
+        self.with_broker(|broker, now| broker.handle_stop(now));
+        while !self.is_empty() {
             self.0.emptied.notified().await;
         }
     }
 
-    /// Tell the broker when a deadline has passed. Sleeps exactly until the next one.
+    fn is_empty(&self) -> bool {
+        self.0.wires.borrow().is_empty() && self.0.lines.borrow().is_empty()
+    }
+
+    fn tell_if_empty(&self) {
+        if self.is_empty() {
+            self.0.emptied.notify_one();
+        }
+    }
+
+    /// Tell the core when a deadline has passed. Sleeps exactly until the next one.
     pub async fn keep_time(self) {
         loop {
-            let next = self.0.broker.borrow().next_deadline();
+            let next = self.0.agent.borrow().next_deadline();
             self.0.armed.set(next);
             match next {
                 None => self.0.earlier.notified().await,
@@ -146,7 +220,8 @@ impl Realm {
                     }
                     let now = self.now();
                     if now >= at {
-                        self.0.broker.borrow_mut().handle_timeout(now);
+                        self.look_at_the_wall();
+                        self.0.agent.borrow_mut().handle_timeout(now);
                         self.drain();
                     }
                 }
@@ -154,24 +229,33 @@ impl Realm {
         }
     }
 
-    fn drain(&self) {
-        let mut broker = self.0.broker.borrow_mut();
-        while let Some(action) = broker.poll_action() {
-            match action {
-                Action::Transmit(conn) => self.tell(conn, Wire::ask_to_send),
-                Action::PauseReading(conn) => self.tell(conn, Wire::pause),
-                Action::ResumeReading(conn) => self.tell(conn, Wire::resume),
-                Action::Close { conn, linger } => self.tell(conn, |wire| wire.ask_to_close(linger)),
-                // Of the network, which a realm alone is not in.
-                Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {}
-                Action::Authenticate { conn, user, password } => {
-                    if let Err(verdict) = self.0.prover.ask(conn, user, password) {
-                        broker.handle_verdict(conn, verdict, self.now());
-                    }
-                }
-            }
+    /// Let the core go on where it stopped so that others might have their turn.
+    pub async fn keep_going(self) {
+        loop {
+            self.0.resume.notified().await;
+            tokio::task::yield_now().await;
+            let now = self.now();
+            self.0.agent.borrow_mut().resume(now);
+            self.drain();
         }
-        if let Some(next) = broker.next_deadline()
+    }
+
+    /// What the wall clock says, for what is ordered across machines; it may be wrong, and may be set at any time.
+    fn look_at_the_wall(&self) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (wall, now) = (i64::try_from(wall.as_micros()), i64::try_from(self.now().0));
+        if let (Ok(wall), Ok(now)) = (wall, now) {
+            self.0.agent.borrow_mut().with_node(self.now(), |node| node.handle_wall(wall - now));
+        }
+    }
+
+    fn drain(&self) {
+        let mut agent = self.0.agent.borrow_mut();
+        while let Some(action) = agent.poll_action() {
+            self.carry_out(action, &mut agent);
+        }
+        self.tell_home(agent.node().and_then(Node::home));
+        if let Some(next) = agent.next_deadline()
             && self.0.armed.get().is_none_or(|armed| next < armed)
         {
             self.0.armed.set(Some(next));
@@ -179,10 +263,82 @@ impl Realm {
         }
     }
 
-    /// An action for a connection that is already gone concerns nobody.
-    fn tell(&self, conn: ConnId, leave: impl FnOnce(&Wire)) {
-        if let Some(wire) = self.0.wires.borrow().get(&conn) {
-            leave(wire);
+    fn tell_home(&self, home: Option<&Name>) {
+        if self.0.home.borrow().as_ref() == home {
+            return;
         }
+        match home {
+            Some(home) => info!(%home, "at home"),
+            None => warn!("no broker can be reached: what others want waits here"),
+        }
+        *self.0.home.borrow_mut() = home.cloned();
+    }
+
+    fn carry_out(&self, action: Action, agent: &mut Agent) {
+        match action {
+            Action::Door(action) => self.at_a_door(action, agent),
+            Action::Dial(name) => match self.0.links.get() {
+                Some(links) => links.dial(&name),
+                None => drop(agent.with_node(self.now(), |node| node.handle_dial_failed(&name, self.now()))),
+            },
+            Action::Undial(name) => {
+                if let Some(links) = self.0.links.get() {
+                    links.undial(&name);
+                }
+            }
+            Action::LinkTransmit(link) => tell(&self.0.lines.borrow(), link, Wire::ask_to_send),
+            Action::LinkClose(link) => tell(&self.0.lines.borrow(), link, |wire| wire.ask_to_close(LINK_LINGER)),
+            // What is kept is kept in memory, and is there as soon as it is said.
+            Action::Store(ticket) => {
+                let now = self.now();
+                agent.with_node(now, |node| node.handle_stored(ticket, now));
+            }
+            Action::Resume => self.0.resume.notify_one(),
+        }
+    }
+
+    fn at_a_door(&self, action: broker::Action, agent: &mut Agent) {
+        let wires = self.0.wires.borrow();
+        match action {
+            broker::Action::Transmit(conn) => tell(&wires, conn, Wire::ask_to_send),
+            broker::Action::PauseReading(conn) => tell(&wires, conn, Wire::pause),
+            broker::Action::ResumeReading(conn) => tell(&wires, conn, Wire::resume),
+            broker::Action::Close { conn, linger } => tell(&wires, conn, |wire| wire.ask_to_close(linger)),
+            broker::Action::Authenticate { conn, user, password } => {
+                if let Err(verdict) = self.0.prover.ask(conn, user, password) {
+                    let now = self.now();
+                    agent.with_broker(now, |broker| broker.handle_verdict(conn, verdict, now));
+                }
+            }
+            // Between the core's halves, which does not come out of them.
+            broker::Action::Offer { .. }
+            | broker::Action::InwardRoom
+            | broker::Action::Wanted(_)
+            | broker::Action::Unwanted(_) => {}
+        }
+    }
+}
+
+impl Network for Realm {
+    type Line = Line;
+
+    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Line, Rc<Wire>)> {
+        let now = self.now();
+        let link = self.0.agent.borrow_mut().with_node(now, |node| node.handle_link_open(peer, side, now))?;
+        let wire = Rc::new(Wire::default());
+        self.0.lines.borrow_mut().insert(link, wire.clone());
+        self.drain();
+        Some((Line { realm: self.clone(), link }, wire))
+    }
+
+    fn dial_failed(&self, to: &Name) {
+        self.with_node(|node, now| node.handle_dial_failed(to, now));
+    }
+}
+
+/// An action for a connection that is already gone concerns nobody.
+fn tell<K: Eq + Hash>(wires: &HashMap<K, Rc<Wire>>, id: K, leave: impl FnOnce(&Wire)) {
+    if let Some(wire) = wires.get(&id) {
+        leave(wire);
     }
 }

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use hobnail_core::assign::{Assignment, Door as Place, DoorKind};
-use hobnail_core::broker::{Principal, Settings};
+use hobnail_core::broker::{Broker, Principal, Settings};
+use hobnail_core::node::Identity;
 use hobnail_core::plan::{Step, plan};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
@@ -25,8 +27,10 @@ use crate::doors::inherited::Inherited;
 use crate::doors::listen::{self, ListenError};
 use crate::doors::tls::Certificate;
 use crate::doors::{Door, Manner, serve};
+use crate::links::{self, Links};
 use crate::manager::Manager;
-use crate::realm::Realm;
+use crate::network::network;
+use crate::realm::{Epoch, Realm};
 use crate::topology_files::KEY_DIRECTORY;
 
 /// A stop takes no longer than this, whoever does not listen.
@@ -47,6 +51,8 @@ type Certificates = Rc<RefCell<Vec<Rc<Certificate>>>>;
 /// What the doors are opened with.
 struct Opening<'a> {
     realm: &'a Realm,
+    /// `None` where no other machine is in the network.
+    links: Option<&'a Links<Realm>>,
     key_directory: PathBuf,
     stop: watch::Receiver<bool>,
     certificates: Certificates,
@@ -72,18 +78,23 @@ pub struct Places<'a> {
     pub control: Option<&'a Path>,
 }
 
-/// Serve `wanted` until a signal ends it.
-pub fn run(wanted: &Assignment, places: Places, reread: Reread) -> anyhow::Result<Ended> {
+/// Serve `wanted`, of a topology with this fingerprint, until a signal ends it.
+pub fn run(wanted: &Assignment, fingerprint: Box<str>, places: Places, reread: Reread) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.context("failed to start the runtime")?;
-    let ended = runtime.block_on(live(wanted, places, reread));
+    let ended = runtime.block_on(live(wanted, fingerprint, places, reread));
     // What is still open ends with the process; nothing is waited for.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(wanted: &Assignment, places: Places<'_>, reread: Reread<'_>) -> anyhow::Result<Ended> {
+async fn live(
+    wanted: &Assignment,
+    fingerprint: Box<str>,
+    places: Places<'_>,
+    reread: Reread<'_>,
+) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
@@ -91,10 +102,11 @@ async fn live(wanted: &Assignment, places: Places<'_>, reread: Reread<'_>) -> an
     let key_directory = places.keys.unwrap_or(Path::new(KEY_DIRECTORY));
     let (prover, answers) = Prover::start(accounts(&wanted.devices, key_directory))
         .context("failed to start the thread that proves passwords")?;
-    let realm = Realm::new(settings(wanted)?, prover);
+    let (realm, links) = realm(wanted, fingerprint, key_directory, prover)?;
     let (stop, stopping) = watch::channel(false);
     let mut opening = Opening {
         realm: &realm,
+        links: links.as_ref(),
         key_directory: key_directory.to_owned(),
         stop: stopping,
         certificates: Certificates::default(),
@@ -110,6 +122,7 @@ async fn live(wanted: &Assignment, places: Places<'_>, reread: Reread<'_>) -> an
         warn!(socket, "handed over by the service manager, but no door of the topology is there");
     }
     spawn_local(realm.clone().keep_time());
+    spawn_local(realm.clone().keep_going());
     spawn_local(pass_on(answers, realm.clone()));
     let desk = Rc::new(Desk::new(realm.clone(), wanted, &opened));
     spawn_local(desk.clone().keep_history());
@@ -218,12 +231,14 @@ impl Opening<'_> {
     /// One step of the boot.
     fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         match step {
-            Step::OpenDoor { kind: DoorKind::Agents, .. } => Ok(()),
+            Step::OpenDoor { kind: DoorKind::Agents, door: Place::Agents(port) } => self.open_to_agents(*port),
             Step::OpenDoor { kind, door } => self.open(*kind, door),
-            // The realm was made with these.
-            Step::SetLimits(_) | Step::SetStore(_) | Step::SetRights(_) | Step::AdmitDevice { .. } => Ok(()),
-            // Nothing to be done for them before there are links and a store on disk; `announce` says so.
-            Step::Become { .. }
+            // The realm and its links were made with these.
+            Step::SetLimits(_)
+            | Step::SetStore(_)
+            | Step::SetRights(_)
+            | Step::AdmitDevice { .. }
+            | Step::Become { .. }
             | Step::SetKeys(_)
             | Step::SetTopics(_)
             | Step::SetHeartbeat(_)
@@ -303,6 +318,19 @@ impl Opening<'_> {
         Ok(())
     }
 
+    fn open_to_agents(&mut self, port: u16) -> anyhow::Result<()> {
+        let Some(links) = self.links else { return Ok(()) };
+        let everywhere = [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
+        let listener = match everywhere.into_iter().find_map(|address| self.inherited.take_tcp(address)) {
+            Some(listener) => TcpListener::from_std(listener).context("failed to use an inherited socket")?,
+            None => listen::everywhere(port)?,
+        };
+        let place = listener.local_addr().context("failed to learn a door's address")?;
+        self.opened.push(format!("agents at {place}"));
+        spawn_local(links::door::serve(listener, links.clone(), self.stop.clone()));
+        Ok(())
+    }
+
     fn start(&self, door: Door) {
         spawn_local(serve(door, self.realm.clone(), self.stop.clone()));
     }
@@ -315,32 +343,52 @@ fn announce(wanted: &Assignment, opened: &[String]) -> String {
     let line = format!("{} in network {}, {doors}", wanted.me, wanted.network);
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "hobnail {version}: {line}").and_then(|()| stdout.flush());
-    if !wanted.links.is_empty() || !wanted.peers.is_empty() {
-        warn!("links are not built yet: messages stay on this machine");
-    }
     line
 }
 
-fn settings(wanted: &Assignment) -> anyhow::Result<Settings> {
+/// The core, and the links of a machine that is not alone.
+fn realm(
+    wanted: &Assignment,
+    fingerprint: Box<str>,
+    key_directory: &Path,
+    prover: Prover,
+) -> anyhow::Result<(Realm, Option<Links<Realm>>)> {
+    let epoch = Epoch::begin();
+    // Nothing outlives the process yet, so each start is a new origin.
+    let identity = Identity { random: draw()?, incarnation: u32::from_ne_bytes(draw()?) };
+    let network = network(wanted, fingerprint, key_directory, &identity, epoch.now())?;
+    let broker = Broker::new(settings(wanted, network.is_some())?);
+    let Some((node, pins)) = network else {
+        return Ok((Realm::new(broker, None, prover, epoch), None));
+    };
+    let realm = Realm::new(broker, Some(node), prover, epoch);
+    let links = Links::new(realm.clone());
+    links.set(Some(pins), &wanted.links);
+    realm.join(links.clone());
+    Ok((realm, Some(links)))
+}
+
+fn settings(wanted: &Assignment, outward: bool) -> anyhow::Result<Settings> {
     Ok(Settings {
         limits: wanted.limits.clone(),
         when_full: wanted.store.when_full,
         local: Principal { name: wanted.me.clone(), rights: wanted.rights.clone() },
         devices: wanted.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
-        id_seed: draw_seed().context("failed to read /dev/urandom")?,
+        id_seed: u64::from_ne_bytes(draw()?),
         elsewhere: wanted
             .devices
             .iter()
             .filter_map(|(name, device)| Some((name.clone(), device.elsewhere.clone()?)))
             .collect(),
-        outward: false,
+        outward,
     })
 }
 
-fn draw_seed() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
+fn draw<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
+    read.context("failed to read /dev/urandom")?;
+    Ok(bytes)
 }
 
 /// Each connection is a descriptor; the soft limit of 1,024 is for programs that use `select`.

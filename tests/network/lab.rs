@@ -160,6 +160,7 @@ impl Lab {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.namespace(name)]).arg(program);
         command.env_remove("HOBNAIL_KEYS").env_remove("HOBNAIL_NAME");
+        command.env("HOBNAIL_CONTROL", self.folder.path().join(format!("{name}.control")));
         command
     }
 

@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let reread = || again(&args.topology, &me);
     let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref() };
-    match run_agent(&wanted, places, &reread) {
+    match run_agent(&wanted, topology.fingerprint(), places, &reread) {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),
         Err(error) if error.downcast_ref().is_some_and(ListenError::is_permission) => {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use hobnail_core::node::Side;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
@@ -19,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::tls::Pins;
-use super::{Links, Network, Proved, Side, prepare};
+use super::{Links, Network, Proved, prepare};
 use crate::doors::accept_all;
 
 /// Longest handshake.

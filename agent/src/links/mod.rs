@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use hobnail_core::assign::Link;
 use hobnail_core::ids::Name;
+use hobnail_core::node::Side;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
@@ -43,18 +44,11 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// What the last words of a link that a new assignment ends may take.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Who opened a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Dialed,
-    Accepted,
-}
-
 /// The core, as far as links need it.
 pub trait Network: Clone + 'static {
     type Line: Inside + Unpin + 'static;
-    /// A link to `peer` stands: TLS has proved it.
-    fn link_opened(&self, peer: &Name, side: Side) -> (Self::Line, Rc<Wire>);
+    /// A link to `peer` stands: TLS has proved it. `None`: it is not wanted.
+    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Self::Line, Rc<Wire>)>;
     /// The dial that was asked for has come to nothing.
     fn dial_failed(&self, to: &Name);
 }
@@ -180,6 +174,13 @@ impl<N: Network> Links<N> {
         }
     }
 
+    /// Give up the dial to `to`; the core is not told.
+    pub fn undial(&self, to: &Name) {
+        if let Some(dial) = self.0.dials.borrow_mut().remove(to) {
+            dial.abort();
+        }
+    }
+
     /// From here on the core and the socket speak with each other.
     fn start(&self, proved: Proved, side: Side) {
         let Proved { peer, key, stream, session } = proved;
@@ -191,7 +192,7 @@ impl<N: Network> Links<N> {
             return;
         }
         info!(%peer, ?side, "linked");
-        let (line, wire) = self.0.network.link_opened(&peer, side);
+        let Some((line, wire)) = self.0.network.link_opened(&peer, side) else { return };
         self.remember(Open { peer, key, side, wire: Rc::downgrade(&wire) });
         let framing = Framing::after_handshake(session);
         spawn_local(Connection::after_handshake(Socket::Tcp(stream), framing, line, wire));

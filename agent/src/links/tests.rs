@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hobnail_core::assign::Link;
 use hobnail_core::ids::Name;
+use hobnail_core::node::Side;
 use hobnail_core::topology::model::Host;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use super::dial::{DialError, first_of};
 use super::door::{Crowd, HANDSHAKES_MAX, origin, serve};
 use super::tls::Pins;
-use super::{Links, Network, Side};
+use super::{Links, Network};
 use crate::doors::listen;
 use crate::wire::{Inside, Wire};
 
@@ -47,11 +48,11 @@ struct Line {
 impl Network for Fake {
     type Line = Rc<Line>;
 
-    fn link_opened(&self, peer: &Name, side: Side) -> (Rc<Line>, Rc<Wire>) {
+    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Rc<Line>, Rc<Wire>)> {
         let (line, wire) = (Rc::new(Line::default()), Rc::new(Wire::default()));
         *line.wire.borrow_mut() = Some(wire.clone());
         self.0.opened.borrow_mut().push((peer.to_string(), side, line.clone()));
-        (line, wire)
+        Some((line, wire))
     }
 
     fn dial_failed(&self, to: &Name) {

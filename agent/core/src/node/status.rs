@@ -130,6 +130,12 @@ impl Node {
         }
     }
 
+    /// Whom this machine sends what others want, and where it comes from.
+    #[must_use]
+    pub fn home(&self) -> Option<&Name> {
+        self.home.home()
+    }
+
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::ids::Name;
 use crate::rights::Rights;
@@ -25,6 +26,17 @@ pub struct Topology {
     /// First match wins.
     pub topics: Vec<TopicRule>,
     pub tests: Vec<RightsTest>,
+}
+
+impl Topology {
+    /// The same on all machines that run under the same topology, however its files are written; short enough to read
+    /// out.
+    #[must_use]
+    pub fn fingerprint(&self) -> Box<str> {
+        let text = serde_json::to_vec(self).expect("maps of a topology have names as keys");
+        let hash = Sha256::digest(text);
+        hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// One machine, with the network's defaults and its own overrides already laid over each other.

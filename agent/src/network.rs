@@ -1,0 +1,40 @@
+//! From an assignment to this machine's part in its network: the node, and the keys by which other machines know it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use hobnail_core::assign::Assignment;
+use hobnail_core::ids::Name;
+use hobnail_core::node::{Identity, Node, Settings};
+use hobnail_core::time::Now;
+
+use crate::keys::{KeyError, load_keyring};
+use crate::links::tls::{Pins, PinsError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+}
+
+/// The node of `wanted`, and whom its links trust; `None` where no other machine is in the network.
+pub fn network(
+    wanted: &Assignment,
+    fingerprint: Box<str>,
+    key_directory: &Path,
+    identity: &Identity,
+    now: Now,
+) -> Result<Option<(Node, Pins)>, NetworkError> {
+    let Some(keys) = &wanted.keys else { return Ok(None) };
+    let others: BTreeSet<&Name> = wanted.links.keys().chain(wanted.peers.keys()).collect();
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let keyring = load_keyring(&wanted.network, keys, key_directory)?;
+    let seeds = |name: &Name| keyring.ids().filter_map(|id| keyring.link_seed(id, name)).collect::<Vec<_>>();
+    let pins = Pins::new(&wanted.me, others, seeds)?;
+    let settings = Settings::of(wanted, keyring, fingerprint);
+    Ok(Some((Node::new(settings, identity, now), pins)))
+}
