@@ -64,6 +64,16 @@ pub struct Client {
     last_heard: Now,
     pinged: Option<Now>,
     server: ServerLimits,
+    acks: Acks,
+}
+
+/// Who acknowledges QoS 1 messages; QoS 2 has its own exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Acks {
+    /// Each as it is handed on.
+    AtOnce,
+    /// The owner, when it is done with the message.
+    ByHand,
 }
 
 /// What the server said it can do; a publish beyond it is refused here.
@@ -144,7 +154,15 @@ impl Client {
             last_heard: Now::ZERO,
             pinged: None,
             server: BOUNDLESS,
+            acks: Acks::AtOnce,
         }
+    }
+
+    /// Leave QoS 1 messages to the owner, who calls [`Self::acknowledge`] when it is done with one. What it never
+    /// acknowledges the server keeps in the session, and sends again on the next connection.
+    #[must_use]
+    pub fn acknowledging_by_hand(self) -> Self {
+        Self { acks: Acks::ByHand, ..self }
     }
 
     /// Start on a fresh connection. What the last one left unanswered is forgotten; QoS 2 ids that wait for their
@@ -152,7 +170,7 @@ impl Client {
     pub fn connect(&mut self, now: Now, connect: Connect<'_>) -> Result<(), SendError> {
         let received = std::mem::take(&mut self.received);
         let out = std::mem::take(&mut self.out);
-        *self = Self { received, out, ..Self::new(self.window_own) };
+        *self = Self { received, out, acks: self.acks, ..Self::new(self.window_own) };
         self.out.clear();
         self.version = connect.version;
         self.alias_max = connect.topic_alias_max;
@@ -228,6 +246,19 @@ impl Client {
         self.awaited.insert(id, awaited);
         self.publishes += 1;
         Ok(Some(id))
+    }
+
+    /// The owner is done with a QoS 1 message of this connection.
+    pub fn acknowledge(&mut self, id: PacketId) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::NotOpen);
+        }
+        self.put(&Packet::PubAck(Ack {
+            id,
+            reason: Reason::SUCCESS,
+            reason_string: None,
+            user_props: Props::default(),
+        }))
     }
 
     pub fn subscribe(
@@ -338,7 +369,9 @@ impl Client {
     fn handle_publish<'a>(&'a mut self, mut message: Publish<'a>) -> Result<Event<'a>, HandleError> {
         let fresh = match (message.qos, message.id) {
             (QoS::AtLeastOnce, Some(id)) => {
-                self.answer(Packet::PubAck, id, Reason::SUCCESS)?;
+                if self.acks == Acks::AtOnce {
+                    self.answer(Packet::PubAck, id, Reason::SUCCESS)?;
+                }
                 true
             }
             (QoS::ExactlyOnce, Some(id)) => {

@@ -260,3 +260,19 @@ fn written_bytes_do_not_pile_up() {
     }
     assert!(client.out.len() < 2 * SENT_BYTES_MAX, "{} bytes are held", client.out.len());
 }
+
+#[test]
+fn by_hand_a_qos_1_message_is_acknowledged_when_its_owner_says_so() {
+    let mut client = Client::new(NonZeroU16::MAX).acknowledging_by_hand();
+    assert_eq!(client.acknowledge(id(7)), Err(SendError::NotOpen));
+    for _connection in 0..2 {
+        greet(&mut client, ConnAck::default());
+        let handed = client.handle_packet(T0, Packet::Publish(message(QoS::AtLeastOnce, Some(7)))).unwrap();
+        assert!(matches!(handed, Event::Message(_)));
+        assert_eq!(sent(&mut client), Vec::<&str>::new());
+        client.acknowledge(id(7)).unwrap();
+        assert_eq!(sent(&mut client), ["PUBACK"]);
+        client.handle_packet(T0, Packet::Publish(message(QoS::ExactlyOnce, Some(8)))).unwrap();
+        assert_eq!(sent(&mut client), ["PUBREC"], "QoS 2 has its own exchange");
+    }
+}
