@@ -1,11 +1,13 @@
 //! The command line: one file a command, each a thin road from arguments to the core and back.
 
+mod call;
 mod check;
 mod completions;
 mod doctor;
 mod explain;
 mod fmt;
 mod graph;
+mod inbox;
 mod init;
 mod key;
 mod mqtt;
@@ -15,8 +17,11 @@ mod plan;
 mod publish;
 mod run;
 mod schema;
+mod send;
+mod serve;
 mod status;
 mod subscribe;
+mod talk;
 mod version;
 
 use std::io::IsTerminal;
@@ -37,7 +42,7 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// The system does not permit it.
     pub const PERMISSION: u8 = 77;
-    /// Nobody is there to answer.
+    /// Nobody is there to answer, or somebody else was given it.
     pub const TRY_LATER: u8 = 75;
     /// A time limit ran out.
     pub const TIMED_OUT: u8 = 27;
@@ -73,6 +78,10 @@ enum Command {
     Publish(publish::Args),
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
+    Call(call::Args),
+    Serve(serve::Args),
+    Send(send::Args),
+    Inbox(inbox::Args),
     Passwd(passwd::Args),
     Doctor(doctor::Args),
     Status(status::Args),
@@ -95,6 +104,10 @@ pub fn run() -> ExitCode {
         Command::Version(args) => version::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Subscribe(args) => subscribe::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Send(args) => send::run(&args),
+        Command::Inbox(args) => inbox::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),

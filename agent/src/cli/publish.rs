@@ -1,7 +1,5 @@
 //! `hobnail pub`: publish one message, one many times, or every line that comes in.
 
-mod source;
-
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +11,8 @@ use hobnail_core::mqtt::packet::{Ack, Disconnect, Publish, QoS, Version};
 use hobnail_core::mqtt::props;
 use hobnail_core::topic;
 
-use self::source::{Next, Source};
 use super::mqtt::connect::{ConnectArgs, Settings, qos};
+use super::mqtt::source::{self, Next, Source};
 use super::mqtt::stop::Stop;
 use super::mqtt::{Outcome, Usage, block_on, refuse};
 use crate::client::{Connection, ended, in_words};

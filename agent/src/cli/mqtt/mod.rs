@@ -1,7 +1,9 @@
-//! What `pub` and `sub` share: the flags that say where to connect and as whom, properties, and how they end.
+//! What the commands that talk to a server share: the flags that say where to connect and as whom, properties, where
+//! messages come from, and how they end.
 
 pub mod connect;
 pub mod properties;
+pub mod source;
 pub mod stop;
 
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ pub enum Outcome {
     Done,
     Failed,
     TimedOut,
+    /// Somebody else has it now.
+    TryLater,
 }
 
 impl From<Outcome> for ExitCode {
@@ -27,6 +31,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Done => Self::SUCCESS,
             Outcome::Failed => Self::FAILURE,
             Outcome::TimedOut => Self::from(super::exit::TIMED_OUT),
+            Outcome::TryLater => Self::from(super::exit::TRY_LATER),
         }
     }
 }

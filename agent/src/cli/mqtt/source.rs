@@ -1,4 +1,4 @@
-//! Where the messages of `hobnail pub` come from.
+//! Where the messages come from that a command sends.
 //!
 //! Lines are read by a thread of their own in blocks; at most [`BLOCKS_MAX`] of them wait, then the thread does.
 
