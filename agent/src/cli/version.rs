@@ -12,13 +12,18 @@ pub struct Args {
     json: bool,
 }
 
+/// The commit that this was built from, where the build said so.
+const COMMIT: Option<&str> = option_env!("HOBNAIL_COMMIT");
+
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     let language = hobnail_core::topology::VERSION;
     if args.json {
-        say_json(&serde_json::json!({ "version": version, "topology": language, "arch": std::env::consts::ARCH }))?;
+        let arch = std::env::consts::ARCH;
+        say_json(&serde_json::json!({ "version": version, "commit": COMMIT, "topology": language, "arch": arch }))?;
     } else {
-        say(&format!("hobnail {version}, topology language {language}, {}\n", std::env::consts::ARCH))?;
+        let commit = COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
+        say(&format!("hobnail {version}{commit}, topology language {language}, {}\n", std::env::consts::ARCH))?;
     }
     Ok(ExitCode::SUCCESS)
 }
