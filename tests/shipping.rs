@@ -20,7 +20,7 @@ fn the_template_is_the_service_with_an_instances_own_files() {
     let expected = service
         .replace("hobnail, this machine's part of", "hobnail %i, a machine's part of")
         .replace("/etc/hobnail/topology.yaml", "/etc/hobnail/%i.yaml")
-        .replace("Directory=hobnail\n", "Directory=hobnail-%i\n")
+        .replace("StateDirectory=hobnail\n", "StateDirectory=hobnail-%i\n")
         .replace(
             "keys:/etc/hobnail/keys\n",
             "keys:/etc/hobnail/%i.keys\nEnvironment=HOBNAIL_KEYS=/etc/hobnail/%i.keys\n",

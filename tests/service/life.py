@@ -50,6 +50,8 @@ def edit(machine, text):
 def installing_starts_a_service_that_only_this_machine_reaches(machine):
     machine.run("dpkg", "-i", "/mnt/first.deb")
     assert show(machine, "ActiveState") == "active"
+    told = machine.sh("hobnail status --name solo")
+    assert "solo" in told, told
     status = show(machine, "StatusText")
     assert status == "solo in network solo, programs at 127.0.0.1:1883; 0 connections", status
     listening = machine.sh("ss -Hltn | awk '{print $4}'")
