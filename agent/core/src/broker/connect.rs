@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
-use super::session::{Session, Step};
+use super::session::Session;
 use super::table::Key;
 use super::why::Words;
 use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict};
 use crate::mqtt::decode;
-use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, QoS, Reason, Version};
+use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, Reason, Version};
 use crate::time::Now;
 use crate::topic;
 
@@ -175,9 +175,7 @@ impl Broker {
             }
             mourned = known.will.take();
             known.begin_to_move(now);
-            for flight in &mut known.in_flight {
-                flight.resend = true;
-            }
+            known.in_flight.resend_all();
         }
         if let Some((at, _)) = mourned {
             self.timers.remove(&(at, Timer::Will(session)));
@@ -390,14 +388,7 @@ impl Broker {
                 self.unwanted(target.filter);
             }
         }
-        let mut left = Vec::new();
-        for flight in session.in_flight {
-            match flight.step {
-                Step::Publish(queued) if queued.qos != QoS::ExactlyOnce => left.push(queued),
-                Step::Publish(_) | Step::Release => {}
-            }
-        }
-        left.extend(session.queue);
+        let left = session.in_flight.into_unacknowledged().chain(session.queue).collect();
         self.hand_on(&session.subscriptions, left, now);
         self.go_on(session.waiting);
     }

@@ -3,8 +3,9 @@
 use std::num::NonZeroU16;
 
 use super::connection::{Open, Phase};
+use super::flights::Step;
 use super::message::Place;
-use super::session::{InFlight, Pace, Queued, RetainedWalk, Session, Step};
+use super::session::{Pace, Queued, RetainedWalk, Session};
 use super::table::Key;
 use super::{Broker, ConnId, Principal, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
@@ -92,14 +93,12 @@ impl Broker {
 
     fn send_next(&mut self, open: &mut Open, out: &mut Vec<u8>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
-        if let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.resend) {
-            flight.resend = false;
-            let id = flight.id;
+        if let Some(id) = session.in_flight.take_resend() {
             return self.send_again(open, id, out, now);
         }
         let bytes_max = self.settings.limits.queue_bytes_max;
         let held_back =
-            session.in_flight.len() >= usize::from(open.receive_max) || session.flight_bytes >= bytes_max.max(1);
+            session.in_flight.len() >= usize::from(open.receive_max) || session.in_flight.bytes() >= bytes_max.max(1);
         if let Some(walk) = session.walks.first_entry() {
             if held_back && walk.get().granted.options.qos != QoS::AtMostOnce {
                 return Sent::Nothing;
@@ -159,7 +158,7 @@ impl Broker {
             self.counters.dropped_rights += 1;
             return;
         }
-        let id = (queued.qos != QoS::AtMostOnce).then(|| session.next_id());
+        let id = (queued.qos != QoS::AtMostOnce).then(|| session.in_flight.next_id());
         if !put_publish(open, &queued, id, false, out, now) {
             self.counters.dropped_too_large += 1;
             return;
@@ -167,17 +166,15 @@ impl Broker {
         self.counters.publishes_sent += 1;
         self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
         self.counters.messages_sent += 1;
-        if let Some(id) = id {
-            session.flight_bytes += queued.message.size();
-            session.in_flight.push_back(InFlight { id, step: Step::Publish(queued), resend: false });
+        if id.is_some() {
+            session.in_flight.push(queued);
         }
     }
 
     /// What an earlier connection left unacknowledged.
     fn send_again(&mut self, open: &mut Open, id: PacketId, out: &mut Vec<u8>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
-        let flight = session.in_flight.iter().find(|flight| flight.id == id);
-        match flight.map(|flight| &flight.step) {
+        match session.in_flight.step(id) {
             None => {}
             Some(Step::Release) => encode_plain_ack(0x62, id, out),
             Some(Step::Publish(queued)) if !may_hear(&session.principal, &queued.message.topic) => {
@@ -201,10 +198,8 @@ impl Broker {
 
     fn forget_flight(&mut self, session: Key, id: PacketId, now: Now) {
         let Some(known) = self.sessions.get_mut(session) else { return };
-        let Some(at) = known.in_flight.iter().position(|flight| flight.id == id) else { return };
-        known.note_progress(now);
-        if let Some(InFlight { step: Step::Publish(queued), .. }) = known.in_flight.remove(at) {
-            known.flight_bytes -= queued.message.size();
+        if known.in_flight.remove(id) {
+            known.note_progress(now);
         }
     }
 
@@ -216,8 +211,7 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else { return };
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
-                let flight = session.in_flight.iter().find(|flight| flight.id == ack.id);
-                if flight.is_some_and(|flight| !fits(&flight.step, packet)) {
+                if session.in_flight.step(ack.id).is_some_and(|step| !fits(step, packet)) {
                     return self.fault(conn, Reason::PROTOCOL_ERROR, now);
                 }
                 if matches!(packet, Packet::PubRec(_)) {
@@ -253,16 +247,16 @@ impl Broker {
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(flight) = session.in_flight.iter_mut().find(|flight| flight.id == ack.id) else {
-            return self.send_release(conn, version, ack.id, Reason::PACKET_ID_NOT_FOUND);
+        let reason = match session.in_flight.release(ack.id) {
+            None => Reason::PACKET_ID_NOT_FOUND,
+            Some(is_first) => {
+                if is_first {
+                    session.note_progress(now);
+                }
+                Reason::SUCCESS
+            }
         };
-        let before = std::mem::replace(&mut flight.step, Step::Release);
-        flight.resend = false;
-        if let Step::Publish(queued) = before {
-            session.flight_bytes -= queued.message.size();
-            session.note_progress(now);
-        }
-        self.send_release(conn, version, ack.id, Reason::SUCCESS);
+        self.send_release(conn, version, ack.id, reason);
     }
 
     fn send_release(&mut self, conn: Key, version: Version, id: PacketId, reason: Reason) {

@@ -22,6 +22,7 @@ mod deliver;
 mod failures;
 mod figures;
 mod filter_tree;
+mod flights;
 mod inward;
 mod message;
 mod outward;

@@ -7,7 +7,7 @@ use super::connection::{Connection, Phase};
 use super::table::Key;
 use super::{Action, Broker, ConnId, FIRST_BYTES_MAX, Flow, deliver};
 use crate::mqtt::packet::{Packet, Reason, Version};
-use crate::mqtt::{DecodeError, decode, version_of_connect};
+use crate::mqtt::{DecodeError, decode, length_of, version_of_connect};
 use crate::time::Now;
 
 /// Bytes that a connection may have waiting behind a publish before it is read no more.
@@ -46,22 +46,40 @@ impl Broker {
             return self.look_ahead(conn, now);
         }
         connection.looked_at = 0;
-        if connection.input.is_empty() {
-            let used = self.packets(conn, bytes, now);
-            if let (Some(connection), Some(rest)) = (self.conns.get_mut(conn), bytes.get(used..)) {
-                connection.input.extend_from_slice(rest);
-            }
-            return self.look_ahead(conn, now);
-        }
-        let mut input = std::mem::take(&mut connection.input);
-        input.extend_from_slice(bytes);
-        let used = self.packets(conn, &input, now);
-        let Some(connection) = self.conns.get_mut(conn) else { return };
-        if used < input.len() && !matches!(connection.phase, Phase::Closing) {
-            input.drain(..used);
-            connection.input = input;
+        let rest = self.complete_input(conn, bytes, now);
+        let used = self.packets(conn, rest, now);
+        if let (Some(connection), Some(rest)) = (self.conns.get_mut(conn), rest.get(used..)) {
+            connection.input.extend_from_slice(rest);
         }
         self.look_ahead(conn, now);
+    }
+
+    /// Deal with what was there before, with no more of `bytes` added than that takes: what is whole in them need not be
+    /// copied. Gives back the others.
+    fn complete_input<'b>(&mut self, conn: Key, bytes: &'b [u8], now: Now) -> &'b [u8] {
+        let mut rest = bytes;
+        loop {
+            let Some(connection) = self.conns.get_mut(conn) else { return rest };
+            if connection.input.is_empty() {
+                return rest;
+            }
+            let mut input = std::mem::take(&mut connection.input);
+            let (lacking, others) = rest.split_at(missing(&input).min(rest.len()));
+            rest = others;
+            input.extend_from_slice(lacking);
+            let used = self.packets(conn, &input, now);
+            let Some(connection) = self.conns.get_mut(conn) else { return rest };
+            if matches!(connection.phase, Phase::Closing) {
+                return rest;
+            }
+            if used < input.len() {
+                input.drain(..used);
+                connection.input = input;
+            }
+            if used == 0 && lacking.is_empty() || connection.paused {
+                return rest;
+            }
+        }
     }
 
     /// Deal with the acknowledgements that came behind a publish that waits. Each packet is looked at once for every
@@ -218,5 +236,13 @@ impl Broker {
             }
         }
         self.look_at_memory();
+    }
+}
+
+/// How many bytes the first packet of `input` lacks; one at a time while its length is not known.
+fn missing(input: &[u8]) -> usize {
+    match length_of(input) {
+        Some(length) => length.saturating_sub(input.len()),
+        None => 1,
     }
 }

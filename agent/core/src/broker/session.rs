@@ -2,10 +2,10 @@
 //! on its way and not yet acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::flights::Flights;
 use super::message::Place;
 use super::table::Key;
 use super::{Principal, Will};
@@ -49,23 +49,6 @@ impl Ids {
     }
 }
 
-/// How far a message on its way has come.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Sent, or to be sent; not yet acknowledged (QoS 1) or received (QoS 2).
-    Publish(Queued),
-    /// The client has it; PUBREL is sent or to be sent, PUBCOMP awaited.
-    Release,
-}
-
-#[derive(Clone, Debug)]
-pub struct InFlight {
-    pub id: PacketId,
-    pub step: Step,
-    /// To be sent on this connection, because the one before ended too early.
-    pub resend: bool,
-}
-
 /// Retained messages that a new subscription has still to get.
 #[derive(Clone, Debug)]
 pub struct RetainedWalk {
@@ -104,10 +87,7 @@ pub struct Session {
     pub subscriptions: BTreeMap<Box<str>, Granted>,
     pub queue: VecDeque<Queued>,
     pub queue_bytes: u64,
-    pub in_flight: VecDeque<InFlight>,
-    /// Of what is in flight and not released.
-    pub flight_bytes: u64,
-    last_id: u16,
+    pub in_flight: Flights,
     /// QoS 2 messages that were received and not yet released by the client.
     pub received: BTreeSet<PacketId>,
     /// Those of them whose offer to the network is not settled, by its number.
@@ -139,9 +119,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             queue: VecDeque::new(),
             queue_bytes: 0,
-            in_flight: VecDeque::new(),
-            flight_bytes: 0,
-            last_id: 0,
+            in_flight: Flights::default(),
             received: BTreeSet::new(),
             unsettled: BTreeMap::new(),
             walks: BTreeMap::new(),
@@ -200,19 +178,8 @@ impl Session {
         self.queue.len() <= len_max as usize / 2 && self.queue_bytes <= bytes_max / 2
     }
 
-    /// A packet identifier that is not in use. There is one: fewer are in flight than there are numbers.
-    pub fn next_id(&mut self) -> PacketId {
-        loop {
-            self.last_id = self.last_id.wrapping_add(1);
-            let Some(id) = NonZeroU16::new(self.last_id).map(PacketId) else { continue };
-            if !self.in_flight.iter().any(|flight| flight.id == id) {
-                return id;
-            }
-        }
-    }
-
     #[must_use]
     pub fn has_something_to_send(&self) -> bool {
-        !self.queue.is_empty() || !self.walks.is_empty() || self.in_flight.iter().any(|flight| flight.resend)
+        !self.queue.is_empty() || !self.walks.is_empty() || self.in_flight.wants_resend()
     }
 }

@@ -35,6 +35,14 @@ pub fn decode(
     Ok(Some((packet, total)))
 }
 
+/// How many bytes the first packet in `bytes` says that it takes; `None` where it has not said so yet, or not soundly.
+#[must_use]
+pub fn length_of(bytes: &[u8]) -> Option<usize> {
+    let (_, rest) = bytes.split_first()?;
+    let (length, length_len) = varint(rest).ok()??;
+    Some(usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1 + length_len))
+}
+
 fn body_of(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, DecodeError> {
     let flags = first & 0x0f;
     let kind = first >> 4;

@@ -52,3 +52,51 @@ fn a_socket_that_takes_little_gets_everything_in_order() {
     }
     assert_eq!(bytes, want);
 }
+
+#[test]
+fn packets_in_portions_of_any_size_are_the_same_packets() {
+    let mut bytes = Vec::new();
+    let mut want = Vec::new();
+    for number in 0..40u16 {
+        let text = "x".repeat(usize::from(number) * 37 % 500);
+        encode(&Packet::Publish(message("t", &text, Q1, 1 + number)), V5, &mut bytes).unwrap();
+        encode(&Packet::PingReq, V5, &mut bytes).unwrap();
+        want.push(text);
+    }
+    for size in [1, 2, 3, 7, 64, 499, 1_000, 4_096, bytes.len()] {
+        let mut bench = Bench::new();
+        let (from, to) = (bench.client(V5, "a"), bench.client(V5, "b"));
+        bench.subscribe(to, "t", Q0);
+        for portion in bytes.chunks(size) {
+            bench.bytes(from, portion);
+        }
+        assert_eq!(bench.payloads(to), want, "portions of {size}");
+        assert_eq!(bench.hear(from).len(), 80);
+    }
+}
+
+#[test]
+fn portions_that_come_while_a_publish_waits_are_dealt_with_in_order() {
+    let mut settings = settings();
+    settings.limits.queue_len_max = 2;
+    settings.limits.inflight_max = 1;
+    let mut bytes = Vec::new();
+    for number in 0..30u16 {
+        encode(&Packet::Publish(message("t", &number.to_string(), Q1, 1 + number)), V5, &mut bytes).unwrap();
+    }
+    for size in [1, 5, 13, 40, bytes.len()] {
+        let mut bench = Bench::with(settings.clone());
+        let (from, to) = (bench.client(V5, "a"), bench.client(V5, "b"));
+        bench.subscribe(to, "t", Q1);
+        let mut got = Vec::new();
+        for (index, portion) in bytes.chunks(size).enumerate() {
+            bench.bytes(from, portion);
+            if index % 3 == 0 {
+                got.extend(bench.take_all(to));
+            }
+        }
+        got.extend(bench.take_all(to));
+        let want: Vec<String> = (0..30).map(|number: u16| number.to_string()).collect();
+        assert_eq!(got, want, "portions of {size}");
+    }
+}
