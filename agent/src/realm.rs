@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hobnail_core::agent::{Action, Agent};
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Verdict};
 use hobnail_core::ids::Name;
-use hobnail_core::node::{LinkId, Node, Side};
+use hobnail_core::node::{self, LinkId, Node, Side};
 use hobnail_core::time::Now;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -176,6 +176,17 @@ impl Realm {
     pub fn figures(&self) -> (Fill, Counters) {
         let agent = self.0.agent.borrow();
         (agent.broker().fill(), *agent.broker().counters())
+    }
+
+    /// What the network half says; `None` where no other machine is in the network.
+    #[must_use]
+    pub fn network_status(&self) -> Option<node::Status> {
+        self.0.agent.borrow().node().map(|node| node.status(self.now()))
+    }
+
+    /// Make this broker everybody's home; `None` goes back to the order of the topology.
+    pub fn promote(&self, broker: Option<&Name>) {
+        self.with_node(|node, now| node.handle_promote(broker, now));
     }
 
     /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.

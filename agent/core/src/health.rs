@@ -21,6 +21,20 @@ pub enum Grade {
 /// What can be found. The words of `word` are a promise to scripts; a new one may come, none changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
+    NoHome,
+    KeyUnknown,
+    EnvelopeRefused,
+    OutboxFull,
+    VersionRefused,
+    MachineOffline,
+    BrokerUnlinked,
+    SecondLinkMissing,
+    LinkSuspect,
+    TopologyDrift,
+    LinkFaults,
+    NotBestHome,
+    Behind,
+    VersionDrift,
     MessagesDropped,
     Qos0Dropped,
     MemoryFull,
@@ -39,6 +53,20 @@ pub enum Code {
 
 impl Code {
     pub const ALL: &[Self] = &[
+        Self::NoHome,
+        Self::KeyUnknown,
+        Self::EnvelopeRefused,
+        Self::OutboxFull,
+        Self::VersionRefused,
+        Self::MachineOffline,
+        Self::BrokerUnlinked,
+        Self::SecondLinkMissing,
+        Self::LinkSuspect,
+        Self::TopologyDrift,
+        Self::LinkFaults,
+        Self::NotBestHome,
+        Self::Behind,
+        Self::VersionDrift,
         Self::MessagesDropped,
         Self::Qos0Dropped,
         Self::MemoryFull,
@@ -58,6 +86,20 @@ impl Code {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::NoHome => "no-home",
+            Self::KeyUnknown => "key-unknown",
+            Self::EnvelopeRefused => "envelope-refused",
+            Self::OutboxFull => "outbox-full",
+            Self::VersionRefused => "version-refused",
+            Self::MachineOffline => "machine-offline",
+            Self::BrokerUnlinked => "broker-unlinked",
+            Self::SecondLinkMissing => "second-link-missing",
+            Self::LinkSuspect => "link-suspect",
+            Self::TopologyDrift => "topology-drift",
+            Self::LinkFaults => "link-faults",
+            Self::NotBestHome => "not-best-home",
+            Self::Behind => "behind",
+            Self::VersionDrift => "version-drift",
             Self::MessagesDropped => "messages-dropped",
             Self::Qos0Dropped => "qos0-dropped",
             Self::MemoryFull => "memory-full",
@@ -78,6 +120,16 @@ impl Code {
     #[must_use]
     pub fn grade(self) -> Grade {
         match self {
+            Self::NoHome | Self::KeyUnknown | Self::EnvelopeRefused | Self::OutboxFull | Self::VersionRefused => {
+                Grade::Problem
+            }
+            Self::MachineOffline
+            | Self::BrokerUnlinked
+            | Self::SecondLinkMissing
+            | Self::LinkSuspect
+            | Self::TopologyDrift
+            | Self::LinkFaults => Grade::Warning,
+            Self::NotBestHome | Self::Behind | Self::VersionDrift => Grade::Note,
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
             Self::DeadlinesMissed | Self::ReloadRefused => Grade::Problem,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
@@ -90,6 +142,38 @@ impl Code {
     #[must_use]
     pub fn cure(self) -> &'static str {
         match self {
+            Self::NoHome => {
+                "look whether a broker runs, and whether its agent port is open from here: `hobnail ping NAME`"
+            }
+            Self::KeyUnknown => {
+                "`hobnail key show` on both machines: put the key that is missing into the key directory here, and name it under keys.accept"
+            }
+            Self::EnvelopeRefused => {
+                "the sender has another key under the same name, or somebody forges: `hobnail key show` on both machines"
+            }
+            Self::OutboxFull => {
+                "other machines have been away for longer than the store holds: bring them back, or raise store.max"
+            }
+            Self::VersionRefused => {
+                "another agent is too old or too new: install the same version of hobnail on all machines"
+            }
+            Self::MachineOffline => {
+                "look at its power and its network; if it is gone for good, take it out of the topology"
+            }
+            Self::BrokerUnlinked => {
+                "look whether it runs, and whether its agent port is open from here: `hobnail ping NAME`"
+            }
+            Self::SecondLinkMissing => "if the home dies, messages wait: bring a second broker back",
+            Self::LinkSuspect => "beats are missing: look at the network between the two machines",
+            Self::TopologyDrift => "put the same topology file on every machine, then `systemctl reload hobnail` there",
+            Self::LinkFaults => "another program speaks at the agent port, or versions differ: the log names it",
+            Self::NotBestHome => {
+                "nothing, where failback is auto: it goes back once the better broker has been sound for hold_down; else `hobnail promote NAME`"
+            }
+            Self::Behind => {
+                "nothing: it catches up with the other brokers; if that does not end, look at the network between them"
+            }
+            Self::VersionDrift => "install the same version of hobnail on all machines when it suits",
             Self::MessagesDropped => {
                 "a subscriber is slower than its publishers, or away: make it faster, end its session, \
                  or raise limits.queue or limits.queue_bytes"

@@ -14,6 +14,7 @@ mod mqtt;
 mod out;
 mod passwd;
 mod plan;
+mod promote;
 mod publish;
 mod run;
 mod schema;
@@ -85,6 +86,7 @@ enum Command {
     Passwd(passwd::Args),
     Doctor(doctor::Args),
     Status(status::Args),
+    Promote(promote::Args),
     Key(key::Args),
 }
 
@@ -111,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Passwd(args) => passwd::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Promote(args) => promote::run(&args),
         Command::Key(args) => key::run(&args),
     };
     done.unwrap_or_else(|error| {

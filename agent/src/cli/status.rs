@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -99,7 +99,7 @@ fn show(args: &Args, status: &Value) -> anyhow::Result<ExitCode> {
     if args.json {
         say_json(status)?;
     } else {
-        say(&table::draw(&seen, painted()))?;
+        say(&table::draw(&seen, now_ms(), painted()))?;
     }
     let sick = seen.health.iter().any(|finding| finding.grade == "problem");
     Ok(if sick { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -113,7 +113,7 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(status) if args.json => say(&format!("{status}\n"))?,
             Ok(status) => {
                 let seen = Seen::deserialize(&status).context("the agent's status is not what this version expects")?;
-                say(&format!("{clear}{}\n", table::draw(&seen, painted())))?;
+                say(&format!("{clear}{}\n", table::draw(&seen, now_ms(), painted())))?;
             }
             Err(no_answer) => {
                 say(clear)?;
@@ -122,6 +122,12 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
         }
         std::thread::sleep(WATCH_EVERY);
     }
+}
+
+/// `None` while the wall clock says less than it can be.
+fn now_ms() -> Option<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok().filter(|ms| *ms > 1_577_836_800_000)
 }
 
 fn painted() -> Colour {
@@ -141,7 +147,44 @@ struct Seen {
     resident_bytes: Option<u64>,
     broker: Fill,
     counters: Counters,
+    node: Option<Node>,
     health: Vec<Finding>,
+}
+
+/// The machine's part in its network.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    broker: bool,
+    home: Option<String>,
+    home_since_s: u64,
+    promoted: Option<String>,
+    queue: u64,
+    links: Vec<Link>,
+    machines: Vec<Machine>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Link {
+    peer: String,
+    broker: bool,
+    state: String,
+    rtt_us: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Machine {
+    name: String,
+    state: String,
+    role: String,
+    home: Option<String>,
+    since_ms: Option<u64>,
+    uptime_s: Option<u64>,
+    version: Option<String>,
+    round_trip_ms: Option<f64>,
+    queue: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

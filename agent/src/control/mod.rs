@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod http;
+pub mod network;
 pub mod place;
 pub mod status;
 
@@ -18,11 +19,12 @@ use std::time::Duration;
 use hobnail_core::assign::{Assignment, Role};
 use hobnail_core::health::{Code, Finding};
 use hobnail_core::ids::Name;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::http::{Answer, HEAD_BYTES_MAX, Method, Refusal, Request};
 use self::status::{History, NOTE_EVERY, Status, examine, resident_bytes};
@@ -35,6 +37,13 @@ const ASKERS_MAX: usize = 16;
 const ASKER_WAIT: Duration = Duration::from_secs(5);
 /// After a failed accept, such as for want of descriptors.
 const ACCEPT_WAIT: Duration = Duration::from_secs(1);
+
+const PROMOTE: &str = "/v1/promote/";
+
+#[derive(Serialize)]
+struct Promoted<'a> {
+    promoted: Option<&'a Name>,
+}
 
 /// What the last look at the topology came to, where there is something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +107,10 @@ impl Desk {
         let (broker, counters) = self.realm.figures();
         let mut health = examine(&broker, &counters, &self.history.borrow());
         health.extend(self.findings());
+        let node = self.realm.network_status();
+        if let Some(node) = &node {
+            health.extend(network::examine(node, &self.history.borrow().node_before()));
+        }
         health.sort();
         Status {
             name: self.name.clone(),
@@ -110,6 +123,7 @@ impl Desk {
             resident_bytes: resident_bytes(),
             broker,
             counters,
+            node,
             health,
         }
     }
@@ -137,15 +151,45 @@ impl Desk {
         match (request.method, request.path.as_str()) {
             (Method::Get, "/v1/status") => Answer::json(200, &self.status()),
             (Method::Post, "/v1/status") => Answer::error(405, "/v1/status is only to be read: use GET"),
-            (Method::Get | Method::Post, _) => Answer::error(404, "there is GET /v1/status"),
+            (Method::Post, "/v1/promote") => self.promote(None),
+            (Method::Get, path) if path.starts_with(PROMOTE) => Answer::error(405, "a promotion is made: use POST"),
+            (Method::Post, path) if let Some(broker) = path.strip_prefix(PROMOTE) => self.promote(Some(broker)),
+            (Method::Get | Method::Post, _) => {
+                Answer::error(404, "there is GET /v1/status, POST /v1/promote/NAME, POST /v1/promote to take it back")
+            }
         }
+    }
+
+    /// Carried out, or refused with the reason; that everybody has moved is to be seen in the status.
+    fn promote(&self, broker: Option<&str>) -> Answer {
+        let Some(node) = self.realm.network_status() else {
+            return Answer::error(409, "this machine is the only one of its network");
+        };
+        let Some(broker) = broker else {
+            info!("the promotion is taken back");
+            self.realm.promote(None);
+            return Answer::json(200, &Promoted { promoted: None });
+        };
+        let brokers = || node.machines.iter().filter(|machine| machine.role == "broker");
+        let Some(found) = brokers().find(|machine| machine.name.as_str() == broker) else {
+            let known: Vec<&str> = brokers().map(|machine| machine.name.as_str()).collect();
+            return Answer::error(404, &format!("no broker is called {broker:?}; there is {}", known.join(", ")));
+        };
+        if !found.state.is_here() {
+            let state = found.state.word();
+            return Answer::error(409, &format!("{broker} is {state}: it cannot be anybody's home now"));
+        }
+        info!(broker, "promoted");
+        self.realm.promote(Some(&found.name));
+        Answer::json(200, &Promoted { promoted: Some(&found.name) })
     }
 
     /// Note the counters each minute, so that "lately" can be told from "once".
     pub async fn keep_history(self: Rc<Self>) {
         loop {
             let (_, counters) = self.realm.figures();
-            self.history.borrow_mut().note(counters, self.realm.now());
+            let node = self.realm.network_status().map(|node| node.counters).unwrap_or_default();
+            self.history.borrow_mut().note(counters, node);
             tokio::time::sleep(NOTE_EVERY).await;
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hobnail_core::broker::{Counters, Fill};
 use hobnail_core::health::{Code, Finding};
 use hobnail_core::ids::Name;
-use hobnail_core::time::Now;
+use hobnail_core::node;
 use serde::Serialize;
 
 /// How often the counters are noted, and how many notes are kept: what grew in about ten minutes counts as lately.
@@ -34,25 +34,33 @@ pub struct Status {
     pub resident_bytes: Option<u64>,
     pub broker: Fill,
     pub counters: Counters,
+    /// This machine's part in its network; none where it is the only one.
+    pub node: Option<node::Status>,
     /// The worst first; empty is well.
     pub health: Vec<Finding>,
 }
 
 /// The counters as they were, minute by minute.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<(Now, Counters)>);
+pub struct History(VecDeque<(Counters, node::Counters)>);
 
 impl History {
-    pub fn note(&mut self, counters: Counters, now: Now) {
+    pub fn note(&mut self, counters: Counters, node: node::Counters) {
         if self.0.len() == NOTES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((now, counters));
+        self.0.push_back((counters, node));
+    }
+
+    /// What the network half had counted at the oldest note.
+    #[must_use]
+    pub fn node_before(&self) -> node::Counters {
+        self.0.front().map(|(_, node)| node.clone()).unwrap_or_default()
     }
 
     /// How much of `count` is new since the oldest note.
     fn lately(&self, counters: &Counters, count: fn(&Counters) -> u64) -> u64 {
-        let before = self.0.front().map_or(0, |(_, counters)| count(counters));
+        let before = self.0.front().map_or(0, |(counters, _)| count(counters));
         count(counters).saturating_sub(before)
     }
 }
@@ -130,10 +138,10 @@ mod tests {
         assert_eq!(codes(&fill, &Counters::default(), &history), Vec::<&str>::new());
         assert_eq!(codes(&fill, &dropped, &history), ["messages-dropped"]);
         for minute in 0..NOTES_MAX as u64 {
-            history.note(if minute == 0 { Counters::default() } else { dropped }, Now::ZERO.after(NOTE_EVERY));
+            history.note(if minute == 0 { Counters::default() } else { dropped }, node::Counters::default());
             assert_eq!(codes(&fill, &dropped, &history), ["messages-dropped"], "{minute}");
         }
-        history.note(dropped, Now::ZERO);
+        history.note(dropped, node::Counters::default());
         assert_eq!(codes(&fill, &dropped, &history), Vec::<&str>::new());
         assert_eq!(history.0.len(), NOTES_MAX);
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::facts::{Kind, Said, StatusFact};
-use super::{Action, Node, Standing, greet};
+use super::{Action, MachineView, Node, Standing, greet};
 use crate::ids::Name;
 use crate::time::Now;
 
@@ -31,26 +31,6 @@ struct Told {
     /// When what it said of itself was heard, and what that was.
     heard: Option<Now>,
     fact: Option<StatusFact>,
-}
-
-/// One machine, as `$hobnail/nodes/NAME` says it. Fields are added, never changed in meaning.
-#[derive(Debug, Serialize)]
-struct NodeSaid<'a> {
-    name: &'a Name,
-    state: Standing,
-    role: &'static str,
-    /// `null` on a broker, and where it has none.
-    home: Option<&'a str>,
-    /// Milliseconds since 1970, by this machine's clock; `null` while that is not set.
-    since_ms: Option<u64>,
-    boot: Option<String>,
-    uptime_s: Option<u64>,
-    version: Option<&'a str>,
-    /// To there and back, where there is a link to it.
-    round_trip_ms: Option<f64>,
-    /// Messages that are not yet where they have to be.
-    queue: Option<u64>,
-    topology: Option<&'a str>,
 }
 
 /// The whole, as `$hobnail/network` says it.
@@ -106,27 +86,35 @@ impl Node {
     }
 
     fn tell_node(&self, name: &Name, told: &Told, now: Now) -> Action {
+        let payload = serde_json::to_vec(&self.machine_view(name, told, now)).unwrap_or_default().into();
+        Action::Tell { topic: format!("{NODES}{name}").into(), payload }
+    }
+
+    /// Every machine that is named to us or was ever heard of, as it was told last.
+    pub(super) fn machine_views(&self, now: Now) -> Vec<MachineView> {
+        self.presence.told.iter().map(|(name, told)| self.machine_view(name, told, now)).collect()
+    }
+
+    fn machine_view(&self, name: &Name, told: &Told, now: Now) -> MachineView {
         let fact = told.fact.as_ref();
         let link = self.by_peer.get(name).and_then(|id| self.links.get(id));
         let aged = |fact: &StatusFact| {
             let ago = told.heard.map_or(0, |heard| now.since(heard).as_secs());
             fact.uptime_s.saturating_add(ago)
         };
-        let node = NodeSaid {
-            name,
+        MachineView {
+            name: name.clone(),
             state: told.standing,
             role: if self.has_role_of_broker(name) { "broker" } else { "client" },
-            home: fact.and_then(|fact| fact.home.as_deref()),
+            home: fact.and_then(|fact| fact.home.clone()),
             since_ms: told.since_ms,
             boot: fact.map(|fact| format!("{:016x}", fact.boot)),
             uptime_s: fact.filter(|_| told.standing.is_here()).map(aged),
-            version: fact.map(|fact| &*fact.version),
+            version: fact.map(|fact| fact.version.clone()),
             round_trip_ms: link.and_then(|link| link.rtt_us).map(milliseconds),
             queue: fact.map(|fact| fact.queue),
-            topology: fact.map(|fact| &*fact.fingerprint),
-        };
-        let payload = serde_json::to_vec(&node).unwrap_or_default().into();
-        Action::Tell { topic: format!("{NODES}{name}").into(), payload }
+            topology: fact.map(|fact| fact.fingerprint.clone()),
+        }
     }
 
     fn network_said(&self, presence: &Presence) -> Box<[u8]> {

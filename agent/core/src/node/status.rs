@@ -51,7 +51,7 @@ pub struct Counters {
     pub incarnations: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     pub me: Name,
     pub network: Name,
@@ -60,6 +60,7 @@ pub struct Status {
     pub home_since_s: u64,
     pub home_changes: u64,
     pub promoted: Option<Name>,
+    pub fingerprint: Box<str>,
     pub in_step: bool,
     pub uptime_s: u64,
     pub queue: usize,
@@ -97,14 +98,26 @@ pub enum Standing {
     Offline,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One machine, as `$hobnail/nodes/NAME` and the status say it. Fields are added, never changed in meaning.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MachineView {
     pub name: Name,
-    pub standing: Standing,
-    /// Seconds since it last told anything of itself.
-    pub heard_s: u64,
-    #[serde(flatten)]
-    pub said: StatusFact,
+    pub state: Standing,
+    pub role: &'static str,
+    /// `None` on a broker, and where it has none.
+    pub home: Option<Box<str>>,
+    /// When it came to that state: milliseconds since 1970, by this machine's clock; `None` while that is not set.
+    pub since_ms: Option<u64>,
+    pub boot: Option<String>,
+    /// While it is there.
+    pub uptime_s: Option<u64>,
+    pub version: Option<Box<str>>,
+    /// To there and back, where there is a link to it.
+    pub round_trip_ms: Option<f64>,
+    /// Messages that are not yet where they have to be.
+    pub queue: Option<u64>,
+    /// The fingerprint of what it runs.
+    pub topology: Option<Box<str>>,
 }
 
 impl Node {
@@ -118,6 +131,7 @@ impl Node {
             home_since_s: now.since(self.home.home_since()).as_secs(),
             home_changes: self.home.changes(),
             promoted: self.home.promoted().cloned(),
+            fingerprint: self.settings.fingerprint.clone(),
             in_step: self.in_step,
             uptime_s: now.since(self.started).as_secs(),
             queue: self.outbox.unsettled(),
@@ -169,19 +183,6 @@ impl Node {
             in_flight_bytes: link.in_flight,
         });
         brokers.chain(clients).collect()
-    }
-
-    /// Every machine that was ever heard of, ourselves aside.
-    pub fn machine_views(&self, now: Now) -> Vec<MachineView> {
-        let others = self.facts.of(Kind::Status).filter(|(name, _)| **name != self.settings.me);
-        others
-            .map(|(name, said)| MachineView {
-                name: name.clone(),
-                standing: self.standing(name, now),
-                heard_s: now.since(said.heard).as_secs(),
-                said: serde_json::from_slice(&said.body).unwrap_or_default(),
-            })
-            .collect()
     }
 
     /// How the machine stands, seen from here.

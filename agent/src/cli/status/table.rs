@@ -2,10 +2,12 @@
 
 use hobnail_core::topology::report::Colour;
 
-use super::{Finding, Seen};
+use super::{Finding, Link, Node, Seen};
 
-/// The whole of it, ready to be printed.
-pub fn draw(seen: &Seen, colour: Colour) -> String {
+mod machines;
+
+/// The whole of it, ready to be printed. `now_ms` is the wall clock, where it is set.
+pub fn draw(seen: &Seen, now_ms: Option<u64>, colour: Colour) -> String {
     let mut out = format!(
         "{} in network {}: {}, up {}, hobnail {}\n",
         seen.name,
@@ -22,6 +24,10 @@ pub fn draw(seen: &Seen, colour: Colour) -> String {
         out.push_str(&problem(finding, colour));
     }
     out.push('\n');
+    if let Some(node) = seen.node.as_ref().filter(|node| !node.machines.is_empty()) {
+        out.push_str(&machines::draw(node, now_ms, colour));
+        out.push('\n');
+    }
     for (label, text) in rows(seen) {
         out.push_str(&format!("{label:<10} {text}\n"));
     }
@@ -32,7 +38,12 @@ fn rows(seen: &Seen) -> Vec<(&'static str, String)> {
     let (fill, counters) = (&seen.broker, &seen.counters);
     let doors = if seen.doors.is_empty() { "none".to_owned() } else { seen.doors.join(", ") };
     let memory = seen.resident_bytes.map_or_else(|| "unknown".to_owned(), bytes);
-    vec![
+    let mut rows = Vec::new();
+    if let Some(node) = &seen.node {
+        rows.push(("home", home(node)));
+        rows.push(("links", links(node)));
+    }
+    rows.extend([
         ("doors", doors),
         (
             "programs",
@@ -64,7 +75,40 @@ fn rows(seen: &Seen) -> Vec<(&'static str, String)> {
             ),
         ),
         ("memory", memory),
-    ]
+    ]);
+    rows
+}
+
+fn home(node: &Node) -> String {
+    let mut text = match &node.home {
+        _ if node.broker => "itself".to_owned(),
+        None => "none".to_owned(),
+        Some(home) => format!("{} for {}", clean(home), duration(node.home_since_s)),
+    };
+    if let Some(promoted) = &node.promoted {
+        text.push_str(&format!("; promoted: {}", clean(promoted)));
+    }
+    if node.queue > 0 {
+        text.push_str(&format!("; {} messages on their way", count(node.queue)));
+    }
+    text
+}
+
+fn links(node: &Node) -> String {
+    let one = |link: &Link| match link.rtt_us {
+        Some(us) if link.state == "up" => format!("{} {}", clean(&link.peer), round_trip(us)),
+        Some(_) | None => format!("{} {}", clean(&link.peer), clean(&link.state)),
+    };
+    let mut shown: Vec<String> = node.links.iter().filter(|link| link.broker).map(one).collect();
+    let clients = node.links.iter().filter(|link| !link.broker).count();
+    if clients > 0 {
+        shown.push(format!("{clients} clients"));
+    }
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}
+
+fn round_trip(us: u64) -> String {
+    if us < 10_000 { format!("{}.{} ms", us / 1_000, us % 1_000 / 100) } else { format!("{} ms", us / 1_000) }
 }
 
 fn problem(finding: &Finding, colour: Colour) -> String {
@@ -173,9 +217,9 @@ mod tests {
             cure: "raise it".into(),
         };
         let seen = Seen { name: "hub".into(), health: vec![finding], ..Seen::default() };
-        let text = draw(&seen, Colour::Plain);
+        let text = draw(&seen, None, Colour::Plain);
         assert!(text.contains("\n\nproblem[memory-full]: full [2J\n  cure: raise it\n\ndoors "), "{text}");
         assert!(!text.contains('\x1b'));
-        assert!(draw(&Seen::default(), Colour::Ansi).contains("\x1b[1;32mall is well"));
+        assert!(draw(&Seen::default(), None, Colour::Ansi).contains("\x1b[1;32mall is well"));
     }
 }
