@@ -5,6 +5,7 @@ mod run {
     mod control;
     mod doctor;
     mod manager;
+    mod together;
 }
 
 use std::io::{Read, Write};
