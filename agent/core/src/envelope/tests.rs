@@ -152,7 +152,7 @@ fn a_relay_can_peek_and_link_but_neither_open_nor_seal() {
 #[test]
 fn links_of_different_machines_networks_and_keys_have_different_seeds() {
     let mut seeds = std::collections::BTreeSet::new();
-    let names = ["a", "ab", "b", "hub"];
+    let names = ["a", "ab", "b", "bb", "hub"];
     for byte in [1, 2] {
         let secret = network_key(byte).link_secret();
         for (network, machine) in names.iter().flat_map(|network| names.map(|machine| (network, machine))) {
@@ -181,6 +181,7 @@ fn a_key_is_replaced_while_both_are_accepted() {
     assert_eq!(open(&mut opener, &before, "t"), Ok(b"before".to_vec()));
     assert_eq!(open(&mut opener, &after, "t"), Ok(b"after".to_vec()));
     opener.rekey(&new);
+    assert_eq!(opener.kept(), 1, "what came of the old key is gone");
     assert_eq!(open(&mut opener, &before, "t"), Err(OpenError::UnknownKey(old_id)));
     assert_eq!(open(&mut opener, &after, "t"), Ok(b"after".to_vec()));
 }

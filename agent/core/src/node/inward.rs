@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::parked::Parked;
 use super::retained::Rank;
 use super::{Held, Node};
 use crate::broker::{Inward, Retain};
@@ -10,10 +11,8 @@ use crate::hlc::Hlc;
 use crate::stream::StreamId;
 use crate::time::Now;
 
-/// Messages whose key is not here yet, or that come outside their stream, wait up to this many.
+/// Messages that come outside their stream wait up to this many.
 const LOOSE_MAX: usize = 10_000;
-/// Of those whose key is not here.
-const PARKED_MAX: usize = 1_000;
 
 /// Messages outside their streams.
 #[derive(Debug, Default)]
@@ -21,7 +20,16 @@ pub struct Loose {
     /// To be given to the programs.
     pub ready: VecDeque<(StreamId, Held)>,
     /// Sealed under a key that may still come.
-    pub parked: VecDeque<(StreamId, Held)>,
+    pub parked: Parked,
+    /// Were parked until their key came.
+    pub unparked: VecDeque<(StreamId, Held)>,
+}
+
+impl Loose {
+    #[must_use]
+    pub fn has_some(&self) -> bool {
+        !self.ready.is_empty() || !self.unparked.is_empty()
+    }
 }
 
 /// One message for the programs, until they have taken or refused it.
@@ -37,6 +45,15 @@ pub struct Delivery {
 enum From {
     Stream(StreamId, u64),
     Loose(StreamId),
+    Parked(StreamId),
+}
+
+impl From {
+    fn stream(self) -> StreamId {
+        match self {
+            Self::Stream(stream, _) | Self::Loose(stream) | Self::Parked(stream) => stream,
+        }
+    }
 }
 
 impl Delivery {
@@ -55,9 +72,7 @@ impl Delivery {
 
     #[must_use]
     pub fn sender(&self) -> SenderId {
-        match self.from {
-            From::Stream(stream, _) | From::Loose(stream) => stream.sender,
-        }
+        self.from.stream().sender
     }
 
     /// Its place in its stream, where it came by one.
@@ -65,7 +80,7 @@ impl Delivery {
     pub fn place(&self) -> Option<(StreamId, u64)> {
         match self.from {
             From::Stream(stream, seq) => Some((stream, seq)),
-            From::Loose(_) => None,
+            From::Loose(_) | From::Parked(_) => None,
         }
     }
 }
@@ -82,6 +97,13 @@ impl Node {
     fn find_inward(&mut self, now: Now) -> Option<Delivery> {
         if self.inward_blocked {
             return None;
+        }
+        while let Some((stream, record)) = self.loose.unparked.pop_front() {
+            if record.is_expired(now) {
+                self.counters.expired += 1;
+            } else if let Some(delivery) = self.open(record, From::Parked(stream)) {
+                return Some(delivery);
+            }
         }
         while let Some((stream, record)) = self.loose.ready.pop_front() {
             if let Some(delivery) = self.open(record, From::Loose(stream)) {
@@ -134,8 +156,10 @@ impl Node {
     pub fn inward_refused(&mut self, delivery: Delivery) {
         self.inward_blocked = true;
         self.inward_said = false;
-        if let From::Loose(stream) = delivery.from {
-            self.loose.ready.push_front((stream, delivery.record));
+        match delivery.from {
+            From::Loose(stream) => self.loose.ready.push_front((stream, delivery.record)),
+            From::Parked(stream) => self.loose.unparked.push_front((stream, delivery.record)),
+            From::Stream(..) => {}
         }
         self.scratch = delivery.body;
     }
@@ -148,9 +172,7 @@ impl Node {
     /// `None`: there is nothing to deliver.
     fn open(&mut self, record: Held, from: From) -> Option<Delivery> {
         let mut body = std::mem::take(&mut self.scratch);
-        let sender = match from {
-            From::Stream(stream, _) | From::Loose(stream) => stream.sender,
-        };
+        let sender = from.stream().sender;
         match self.opener.open(&record.envelope, &record.topic, &mut body) {
             Ok(_) => {}
             Err(error) => {
@@ -179,11 +201,7 @@ impl Node {
         match error {
             OpenError::UnknownKey(_) => {
                 self.counters.unknown_key += 1;
-                let (From::Stream(stream, _) | From::Loose(stream)) = from;
-                if self.loose.parked.len() >= PARKED_MAX {
-                    self.loose.parked.pop_front();
-                }
-                self.loose.parked.push_back((stream, record));
+                self.counters.parked_dropped += self.loose.parked.put(from.stream(), record);
             }
             OpenError::RelayKey(_) => self.counters.unopened += 1,
             OpenError::Malformed(_) => self.counters.malformed += 1,

@@ -22,6 +22,7 @@ mod intake;
 mod inward;
 mod link;
 mod outbox;
+mod parked;
 mod presence;
 mod promise;
 mod retained;
@@ -317,7 +318,8 @@ impl Node {
             self.ticket_said = self.ticket;
             self.actions.push_back(Action::Store(self.ticket));
         }
-        if (!self.deliverable.is_empty() || !self.loose.ready.is_empty()) && !self.inward_blocked && !self.inward_said {
+        let has_inward = !self.deliverable.is_empty() || self.loose.has_some();
+        if has_inward && !self.inward_blocked && !self.inward_said {
             self.inward_said = true;
             self.actions.push_back(Action::Inward);
         }

@@ -31,6 +31,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Envelopes whose key is not here.
     pub unknown_key: u64,
+    /// Of these, those that no room was left to keep until it comes.
+    pub parked_dropped: u64,
     /// Envelopes of which only the relay's half of the key is here.
     pub unopened: u64,
     pub forged: u64,

@@ -77,8 +77,7 @@ impl Lab {
     /// Memory is all there is: what starts again begins with nothing.
     pub fn start(&mut self, name: &str) {
         self.boots += 1;
-        let key = Key::Whole(NetworkKey::new(Seed::new([7; 32])));
-        let keyring = Keyring::new(&self.topology.network, &key, &[]).unwrap();
+        let keyring = self.keyring(&[Self::key(7)]);
         let assignment = assign(&self.topology, &Name::new(name).unwrap()).unwrap();
         let mut random = [0; 32];
         random[..8].copy_from_slice(&self.boots.to_be_bytes());
@@ -89,6 +88,21 @@ impl Lab {
         node.handle_wall(1_800_000_000_000_000);
         machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
         machine.node = Some(node);
+        self.drain(name);
+    }
+
+    pub fn key(byte: u8) -> Key {
+        Key::Whole(NetworkKey::new(Seed::new([byte; 32])))
+    }
+
+    /// The first is active.
+    fn keyring(&self, keys: &[Key]) -> Keyring {
+        Keyring::new(&self.topology.network, &keys[0], &keys[1..]).unwrap()
+    }
+
+    pub fn rekey(&mut self, name: &str, keys: &[Key]) {
+        let (keyring, now) = (self.keyring(keys), self.now);
+        self.node_mut(name).unwrap().handle_keyring(keyring, now);
         self.drain(name);
     }
 
