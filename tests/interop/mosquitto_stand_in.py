@@ -53,7 +53,7 @@ def main():
     port, lines = settings(sys.argv[1:])
     # Mosquitto's own default, which some scripts count on.
     limits, door, listeners, anonymous = {"inflight": 20}, "programs", 0, None
-    websocket = unix = None
+    unix = None
     for key, *values in lines:
         value = " ".join(values)
         if key in ("listener", "port") and len(values) > 1 and values[0] == "0":
@@ -76,7 +76,11 @@ def main():
     if anonymous == "false" or listeners and anonymous is None:
         refuse("setting allow_anonymous false")
     doors = f'unix: "{unix}"' if unix else f'{door}: "127.0.0.1:{port}"'
-    folder = pathlib.Path(tempfile.mkdtemp())
+    if not doors.startswith("programs"):
+        # There always is one; nobody is to find it where it usually is.
+        doors += ', programs: "127.0.0.1:0"'
+    # Where the runner cleans up.
+    folder = pathlib.Path(tempfile.mkdtemp(dir=pathlib.Path(os.environ["HOBNAIL_STAND_IN_REFUSALS"]).parent))
     text = f"version: 1\nnetwork: solo\nbrokers:\n  solo: {{ host: localhost }}\ndoors: {{ {doors} }}\n"
     text += "limits: { " + ", ".join(f"{key}: {value}" for key, value in limits.items()) + " }\n"
     (folder / "solo.yaml").write_text(text)
