@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hobnail_core::assign::Assignment;
 use hobnail_core::ids::Name;
-use hobnail_core::node::{Identity, Node, Settings};
+use hobnail_core::node::{Identity, Node, Saved, Settings};
 use hobnail_core::time::Now;
 
 use crate::keys::{KeyError, load_keyring};
@@ -36,5 +36,5 @@ pub fn network(
     let seeds = |name: &Name| keyring.ids().filter_map(|id| keyring.link_seed(id, name)).collect::<Vec<_>>();
     let pins = Pins::new(&wanted.me, others, seeds)?;
     let settings = Settings::of(wanted, keyring, fingerprint);
-    Ok(Some((Node::new(settings, identity, now), pins)))
+    Ok(Some((Node::new(settings, identity, Saved::default(), now), pins)))
 }

@@ -302,7 +302,10 @@ impl Realm {
             // What is kept is kept in memory, and is there as soon as it is said.
             Action::Store(ticket) => {
                 let now = self.now();
-                agent.with_node(now, |node| node.handle_stored(ticket, now));
+                agent.with_node(now, |node| {
+                    while node.poll_write().is_some() {}
+                    node.handle_stored(ticket, now);
+                });
             }
             Action::Resume => self.0.resume.notify_one(),
         }

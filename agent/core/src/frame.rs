@@ -69,13 +69,15 @@ pub enum Frame<'a> {
     },
 }
 
-/// Whether an attaching machine knows anything yet.
+/// With what the streams begin that an attaching machine does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fresh {
-    /// Streams that it does not name begin with what comes now.
-    Yes,
-    /// Streams that it does not name are new since it was last here.
+    /// They are new since it was last here: with their first message.
     No,
+    /// It has restarted, and remembers only what is kept: those in memory begin with what comes now.
+    Restarted,
+    /// It knows nothing yet: all begin with what comes now.
+    New,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +158,7 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
             agent: from.text()?,
             hlc: from.hlc()?,
         }),
-        2 => Frame::Attach { fresh: if from.flag()? { Fresh::Yes } else { Fresh::No } },
+        2 => Frame::Attach { fresh: from.fresh()? },
         3 => Frame::Detach,
         4 => Frame::Have { stream: from.stream()?, upto: from.u64()?, mark: from.u64()? },
         5 => Frame::Ready,
@@ -206,7 +208,11 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             1
         }
         Frame::Attach { fresh } => {
-            out.push(u8::from(*fresh == Fresh::Yes));
+            out.push(match fresh {
+                Fresh::No => 0,
+                Fresh::Restarted => 1,
+                Fresh::New => 2,
+            });
             2
         }
         Frame::Detach => 3,
@@ -327,6 +333,15 @@ impl<'a> Reader<'a> {
             0 => Ok(false),
             1 => Ok(true),
             2.. => Err(FrameError::Invalid(self.kind)),
+        }
+    }
+
+    fn fresh(&mut self) -> Result<Fresh, FrameError> {
+        match self.u8()? {
+            0 => Ok(Fresh::No),
+            1 => Ok(Fresh::Restarted),
+            2 => Ok(Fresh::New),
+            3.. => Err(FrameError::Invalid(self.kind)),
         }
     }
 

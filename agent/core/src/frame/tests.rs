@@ -16,8 +16,9 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
     let carried = Carried { expiry_s: a as u32, topic, envelope: bytes };
     vec![
         Frame::Hello(Hello { version: a as u8, name, boot: b, agent: "0.1.0", hlc: Hlc(c) }),
-        Frame::Attach { fresh: Fresh::Yes },
+        Frame::Attach { fresh: Fresh::New },
         Frame::Attach { fresh: Fresh::No },
+        Frame::Attach { fresh: Fresh::Restarted },
         Frame::Detach,
         Frame::Have { stream, upto: a, mark: b },
         Frame::Ready,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::link::LinkId;
-use super::{Held, Node, STREAMS_MAX, Ticket};
+use super::{Held, Node, Progress, STREAMS_MAX, Ticket, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
 
@@ -13,6 +13,8 @@ pub struct Copy {
     pub stream: Stream,
     /// Given to the programs here, or passed over, up to here.
     pub delivered: u64,
+    /// `delivered`, as far as it is on disk here.
+    pub synced: u64,
     /// What each other broker has on its disk.
     pub holders: BTreeMap<SenderId, u64>,
     /// What each other machine has got of it.
@@ -23,8 +25,8 @@ pub struct Copy {
     pub by_origin: bool,
     /// Where it stood at the last sweep.
     pub swept: u64,
-    /// The origin says that what comes before this is safe elsewhere; we do not believe it yet.
-    pub doubted: Option<u64>,
+    /// The origin says, by this link, that what comes up to here is safe elsewhere; we do not believe it yet.
+    pub doubted: Option<(u64, LinkId)>,
     /// The other side was told where to go on, and has not yet.
     pub needed: bool,
     /// The newest stable number that the origin was told.
@@ -73,6 +75,9 @@ impl Node {
         }
         copy.grew_by(from, by_origin);
         self.bytes += record.size();
+        if self.keeps(id) {
+            self.write(Write::Append { stream: id, seq, record: record.clone() });
+        }
         self.appended(id, seq);
         if id.sender != self.me {
             self.deliverable.insert(id);
@@ -93,6 +98,9 @@ impl Node {
             Added::New => {}
         }
         copy.grew_by(link, by_origin);
+        if self.keeps(id) {
+            self.write(Write::Skip { stream: id, from, to });
+        }
         self.appended(id, to);
         if id.sender != self.me {
             self.deliverable.insert(id);
@@ -104,14 +112,18 @@ impl Node {
     /// A copy has grown to `seq`.
     fn appended(&mut self, id: StreamId, seq: u64) {
         self.grown.insert(id);
-        if id.lane.is_kept() && (id.sender == self.me || self.settings.is_broker()) {
-            self.ticket = Ticket(self.ticket.0 + 1);
-            self.unstored.push_back((self.ticket, id, seq));
+        if self.keeps(id) {
+            self.await_disk(id, Progress::Copy(seq));
         } else if let Some(copy) = self.copies.get_mut(&id) {
             // Nothing more will be done for it.
             copy.stream.mark_stored(seq);
             self.after_stored(id);
         }
+    }
+
+    pub(super) fn await_disk(&mut self, id: StreamId, progress: Progress) {
+        self.ticket = Ticket(self.ticket.0 + 1);
+        self.unstored.push_back((self.ticket, id, progress));
     }
 
     /// A copy is on disk up to `seq`.
@@ -140,7 +152,8 @@ impl Node {
         let mut disks: Vec<u64> = copy.holders.values().copied().chain(own).collect();
         disks.sort_unstable_by(|a, b| b.cmp(a));
         let wanted = self.settings.copies_wanted();
-        disks.get(wanted.saturating_sub(1)).copied().unwrap_or(0)
+        // Others may have more of it than has come here.
+        disks.get(wanted.saturating_sub(1)).map_or(0, |on_enough| (*on_enough).min(copy.stream.last()))
     }
 
     /// What is on more disks than before: tell the origin, or take note of it here.
@@ -170,9 +183,13 @@ impl Node {
 
     /// Let a copy forget everything up to `upto`.
     pub(super) fn trim(&mut self, id: StreamId, upto: u64) {
-        if let Some(copy) = self.copies.get_mut(&id) {
-            let (_, bytes) = copy.stream.trim(upto);
-            self.bytes -= bytes;
+        let Some(copy) = self.copies.get_mut(&id) else { return };
+        let before = copy.stream.trimmed();
+        let (_, bytes) = copy.stream.trim(upto);
+        let after = copy.stream.trimmed();
+        self.bytes -= bytes;
+        if after > before && self.keeps(id) {
+            self.write(Write::Trim { stream: id, upto: after });
         }
     }
 

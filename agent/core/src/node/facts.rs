@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::{Attached, LinkId};
 use super::sweep::Wants;
-use super::{Node, STATUS_EVERY, STATUS_REPEAT, greet};
+use super::{Node, STATUS_EVERY, STATUS_REPEAT, Ticket, Write, greet};
 use crate::envelope::SenderId;
 use crate::frame::{FACT_BYTES_MAX, Fact, Frame, encode};
 use crate::hlc::Hlc;
@@ -158,9 +158,9 @@ impl Node {
     }
 
     fn tell(&mut self, kind: Kind, body: Vec<u8>, now: Now) {
-        let said = Said { hlc: self.clock.stamp(now), body: body.into(), heard: now };
+        let said = Said { hlc: self.stamp(now), body: body.into(), heard: now };
         let me = self.settings.me.clone();
-        self.facts.hear(&me, kind, said);
+        self.learn(&me, kind, said);
         self.pass_on(&me, kind, None);
     }
 
@@ -188,7 +188,7 @@ impl Node {
         }
         let before = self.facts.promoted();
         let said = Said { hlc: fact.hlc, body: fact.body.into(), heard: now };
-        if !self.facts.hear(&owner, kind, said) {
+        if !self.learn(&owner, kind, said) {
             return;
         }
         if let Some(interest) = interest {
@@ -202,6 +202,31 @@ impl Node {
             self.home.handle_promoted(name, now);
         }
         self.pass_on(&owner, kind, Some(link));
+    }
+
+    /// Keep what is news; what lasts longer than a life is written.
+    fn learn(&mut self, owner: &Name, kind: Kind, said: Said) -> bool {
+        let news = self.facts.hear(owner, kind, said.clone());
+        if news && matches!(kind, Kind::Interest | Kind::Promoted) {
+            self.write(Write::Fact { owner: owner.clone(), kind, said });
+            // After a power cut, too, we must know for whom to keep things.
+            self.ticket = Ticket(self.ticket.0 + 1);
+        }
+        news
+    }
+
+    /// What was known before the restart.
+    pub(super) fn recall(&mut self, owner: &Name, kind: Kind, said: Said) {
+        if kind == Kind::Interest
+            && *owner != self.settings.me
+            && let Some(interest) = Interest::from_bytes(&said.body)
+        {
+            let sender = SenderId::of(&self.settings.network, owner);
+            self.interests.insert(owner.clone(), Wants { sender, interest });
+            self.facts.heard = true;
+        }
+        self.clock.hear(said.hlc);
+        self.facts.hear(owner, kind, Said { heard: self.started, ..said });
     }
 
     /// Somebody knows something newer of us than we said in this life: say it again, later than that.

@@ -47,10 +47,14 @@ impl Node {
         while out.len() < end
             && let Some(stream) = self.links.get_mut(&id).and_then(|link| link.got_dirty.pop_first())
         {
+            let stable = self.stable(stream);
             let Some(copy) = self.copies.get(&stream) else { continue };
-            let received = if self.settings.is_broker() { copy.stream.last() } else { copy.delivered };
-            let stable = copy.stable_said;
-            encode(&Frame::Got(Got { stream, received, stored: copy.stream.stored(), stable }), out);
+            let (received, stored) = if self.settings.is_broker() {
+                (copy.stream.last(), copy.stream.stored())
+            } else {
+                (copy.delivered, copy.synced)
+            };
+            encode(&Frame::Got(Got { stream, received, stored, stable }), out);
         }
     }
 
@@ -78,6 +82,10 @@ impl Node {
         };
         if !goes_by(&self.settings.role, me, link, stream, copy) {
             return Stopped::AtTheEnd;
+        }
+        if link.flows.get(&stream).map_or(0, |flow| flow.told) < copy.stream.trimmed() {
+            // What is retained may have been among what it has missed.
+            link.walk.get_or_insert_default();
         }
         let upto = if stream.sender == me && stream.lane.is_kept() { copy.stream.stored() } else { copy.stream.last() };
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);

@@ -226,8 +226,7 @@ impl Node {
             }
         }
         let Some(id) = self.by_peer.get(name).copied() else { return };
-        let fresh = if self.fresh { Fresh::Yes } else { Fresh::No };
-        self.say_frame(id, &Frame::Attach { fresh });
+        self.say_frame(id, &Frame::Attach { fresh: self.fresh });
         if let Some(link) = self.links.get_mut(&id) {
             link.attached = Attached::Yes;
             link.forget_flows();
@@ -242,7 +241,7 @@ impl Node {
         if !broker || link.is_broker {
             return self.fault(id);
         }
-        link.attached = Attached::Naming { fresh: fresh == Fresh::Yes };
+        link.attached = Attached::Naming { fresh };
         link.ready = false;
         link.forget_flows();
     }
@@ -267,10 +266,12 @@ impl Node {
         }
         if let Some(copy) = self.copies.get_mut(&stream) {
             if is_broker {
-                // It says so itself, so a disk that was wiped counts as wiped.
-                copy.holders.insert(sender, upto.min(copy.stream.last()));
-            } else if sender != stream.sender {
-                copy.cursors.insert(sender, upto);
+                // A disk that was wiped counts as wiped. What is on it otherwise, it tells when all is named.
+                let holder = copy.holders.entry(sender).or_default();
+                *holder = (*holder).min(upto);
+            } else if let Some(cursor) = copy.cursors.get_mut(&sender) {
+                // Its disk was restored, or did not keep all that it had.
+                *cursor = (*cursor).min(upto);
             }
         }
     }
@@ -292,19 +293,31 @@ impl Node {
         let sender = link.sender;
         if let Attached::Naming { fresh } = was {
             link.attached = Attached::Yes;
-            if fresh {
+            if fresh == Fresh::New {
                 link.walk = Some("".into());
-                self.begin_with_now(id, sender);
             }
+            self.begin_with_now(id, fresh);
             self.name_copies(id);
+            // What it sent became stable meanwhile, perhaps.
+            for stream in self.copies.keys().copied().filter(|stream| stream.sender == sender).collect::<Vec<_>>() {
+                self.owe_got(id, stream);
+            }
         } else if was == Attached::Yes {
             // Our home has told us where everything begins.
-            self.fresh = false;
+            self.fresh = Fresh::No;
+        }
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker()) {
+            link.walk = Some("".into());
+            let before = self.lives.insert(link.peer.clone(), link.boot);
+            if before != Some(link.boot) {
+                // It has restarted, so what it had in memory is gone.
+                self.begin_with_now(id, Fresh::Restarted);
+            }
+            for stream in self.copies.keys().copied().collect::<Vec<_>>() {
+                self.owe_got(id, stream);
+            }
         }
         if let Some(link) = self.links.get_mut(&id) {
-            if link.is_broker && self.settings.is_broker() {
-                link.walk = Some("".into());
-            }
             let all = self.copies.keys().copied().filter(|stream| stream.sender != sender);
             link.pending.extend(all);
         }
@@ -313,11 +326,17 @@ impl Node {
         self.tell_everything(id);
     }
 
-    /// For a machine that knows nothing yet every stream begins with what comes now.
-    fn begin_with_now(&mut self, id: LinkId, sender: SenderId) {
+    /// Streams that a machine cannot know any more begin with what comes now.
+    fn begin_with_now(&mut self, id: LinkId, fresh: Fresh) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        let unknown = |stream: &StreamId| match fresh {
+            Fresh::No => false,
+            Fresh::Restarted => !stream.lane.is_kept(),
+            Fresh::New => true,
+        };
+        let sender = link.sender;
         let mut out = Vec::new();
-        for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender) {
+        for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender && unknown(stream)) {
             let last = copy.stream.last();
             if last > 0 && !link.flows.contains_key(stream) {
                 encode(&Frame::Skip { stream: *stream, from: 1, to: last }, &mut out);
@@ -390,10 +409,14 @@ impl Node {
         if was == Attached::Yes || is_broker {
             self.tell_attached(now);
         }
-        for copy in self.copies.values_mut().filter(|copy| copy.source == Some(id)) {
-            copy.source = None;
-            copy.needed = false;
-            copy.doubted = None;
+        for copy in self.copies.values_mut() {
+            if copy.source == Some(id) {
+                copy.source = None;
+                copy.needed = false;
+            }
+            if copy.doubted.is_some_and(|(_, origin)| origin == id) {
+                copy.doubted = None;
+            }
         }
     }
 

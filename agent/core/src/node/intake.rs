@@ -26,7 +26,7 @@ impl Node {
         let stream = StreamId::of(&header);
         let seq = header.stamp.seq;
         let Some(allowed) = self.weigh_record(id, stream, carried.topic) else { return };
-        if self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some()) {
+        if self.is_doubted(id, stream) {
             return;
         }
         let added = if allowed {
@@ -66,11 +66,17 @@ impl Node {
             self.counters.frames_refused += 1;
             return;
         }
-        if self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some()) {
+        if self.is_doubted(id, stream) {
             return;
         }
         let added = self.skip(stream, from, to, Some(id));
         self.answer_growth(id, stream, added);
+    }
+
+    /// Whether what this link brings of a stream cannot be taken yet. From a broker it can: that is what we wait for.
+    fn is_doubted(&self, id: LinkId, stream: StreamId) -> bool {
+        let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
+        !by_broker && self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some())
     }
 
     /// The other side has forgotten what came before, since it is safe elsewhere. If this disk was wiped, "elsewhere"
@@ -88,8 +94,7 @@ impl Node {
             return;
         }
         if !by_broker && !settled {
-            copy.doubted = Some(upto);
-            copy.source = Some(id);
+            copy.doubted = Some((upto, id));
             self.counters.doubted += 1;
             return;
         }
@@ -98,27 +103,31 @@ impl Node {
         self.answer_growth(id, stream, added);
     }
 
-    /// What was doubted is believed from now on, or has come from elsewhere: let the origins go on.
+    /// What was doubted is believed from now on: let the origins go on.
     pub(super) fn doubt_no_longer(&mut self) {
-        let doubted: Vec<(StreamId, Option<LinkId>, u64)> = self
-            .copies
-            .iter_mut()
-            .filter(|(_, copy)| copy.doubted.is_some())
-            .map(|(id, copy)| {
-                copy.doubted = None;
-                (*id, copy.source, copy.stream.last() + 1)
-            })
-            .collect();
-        for (stream, source, from) in doubted {
-            if let Some(source) = source {
-                self.say_frame(source, &Frame::Need { stream, from });
-            }
+        let doubted: Vec<StreamId> =
+            self.copies.iter().filter(|(_, copy)| copy.doubted.is_some()).map(|(id, _)| *id).collect();
+        doubted.into_iter().for_each(|stream| self.end_doubt(stream));
+    }
+
+    fn end_doubt(&mut self, stream: StreamId) {
+        let Some(copy) = self.copies.get_mut(&stream) else { return };
+        if let Some((_, origin)) = copy.doubted.take() {
+            let from = copy.stream.last() + 1;
+            self.say_frame(origin, &Frame::Need { stream, from });
         }
     }
 
     fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Need>) {
         match added {
-            Ok(()) => self.owe_got(id, stream),
+            Ok(()) => {
+                let copy = self.copies.get(&stream);
+                // What was missing has come from another broker.
+                if copy.is_some_and(|copy| copy.doubted.is_some_and(|(upto, _)| copy.stream.last() >= upto)) {
+                    self.end_doubt(stream);
+                }
+                self.owe_got(id, stream);
+            }
             Err(Need { from }) => {
                 let asked = self.copies.get_mut(&stream).map(|copy| std::mem::replace(&mut copy.needed, true));
                 // Once is enough: what is on its way now would each ask again.
@@ -181,10 +190,10 @@ fn note_progress(copy: &mut Copy, sender: SenderId, is_broker: bool, got: Got) {
     let last = copy.stream.last();
     if is_broker {
         let holder = copy.holders.entry(sender).or_default();
-        *holder = (*holder).max(got.stored.min(last));
+        *holder = (*holder).max(got.stored);
     } else {
         let cursor = copy.cursors.entry(sender).or_default();
-        *cursor = (*cursor).max(got.received.min(last));
+        *cursor = (*cursor).max(got.stored.min(last));
     }
 }
 

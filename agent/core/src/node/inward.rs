@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::parked::Parked;
 use super::retained::Rank;
-use super::{Held, Node};
+use super::{Held, Node, Progress, Write};
 use crate::broker::{Inward, Retain};
 use crate::envelope::{OpenError, SenderId};
 use crate::hlc::Hlc;
@@ -132,13 +132,31 @@ impl Node {
     /// Nobody else wants what a client has delivered.
     fn delivered(&mut self, stream: StreamId, seq: u64) {
         let Some(copy) = self.copies.get_mut(&stream) else { return };
-        copy.delivered = copy.delivered.max(seq);
+        if seq <= copy.delivered {
+            return;
+        }
+        copy.delivered = seq;
+        let source = copy.source;
+        if stream.lane.is_kept() {
+            self.write(Write::Delivered { stream, upto: seq });
+            self.await_disk(stream, Progress::Delivered(seq));
+        } else {
+            copy.synced = seq;
+        }
         if self.settings.is_broker() {
             return;
         }
-        let source = copy.source;
         self.trim(stream, seq);
         if let Some(source) = source {
+            self.owe_got(source, stream);
+        }
+    }
+
+    /// That the programs have it up to `seq` outlives a power cut.
+    pub(super) fn delivery_stored(&mut self, stream: StreamId, seq: u64) {
+        let Some(copy) = self.copies.get_mut(&stream) else { return };
+        copy.synced = copy.synced.max(seq);
+        if let Some(source) = copy.source.filter(|_| !self.settings.is_broker()) {
             self.owe_got(source, stream);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::facts::Kind;
 use crate::envelope::SenderId;
+use crate::frame::Fresh;
 use crate::home::Pulse;
 use crate::ids::Name;
 use crate::stream::StreamId;
@@ -35,9 +36,9 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
     No,
-    /// It names what it has; `fresh` if it knows nothing yet.
+    /// It names what it has.
     Naming {
-        fresh: bool,
+        fresh: Fresh,
     },
     Yes,
 }

@@ -26,6 +26,7 @@ mod parked;
 mod presence;
 mod promise;
 mod retained;
+mod saved;
 mod settings;
 mod status;
 mod sweep;
@@ -36,7 +37,8 @@ use std::time::Duration;
 
 use crate::broker::OfferId;
 use crate::envelope::{BootSalt, Opener, Sealer, SenderId};
-use crate::hlc::Clock;
+use crate::frame::Fresh;
+use crate::hlc::{Clock, Hlc};
 use crate::home::{Command, Home};
 use crate::ids::Name;
 use crate::interest::Interest;
@@ -56,6 +58,7 @@ use sweep::Wants;
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
 pub use promise::{Promise, promise};
+pub use saved::{Saved, Write};
 pub use settings::{Identity, Settings};
 pub use status::{Counters, LinkView, MachineView, Standing, Status};
 
@@ -98,6 +101,15 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// What is on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// A copy up to here.
+    Copy(u64),
+    /// That the programs have it up to here.
+    Delivered(u64),
+}
+
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
@@ -105,6 +117,8 @@ pub struct Node {
     started: Now,
     boot: u64,
     clock: Clock,
+    /// No stamp passes this before it is written that one does.
+    clock_saved: Hlc,
     salt: BootSalt,
     /// Incarnations drawn since start, each with a salt of its own.
     drawn: u32,
@@ -139,8 +153,10 @@ pub struct Node {
     /// The programs have no room.
     inward_blocked: bool,
     inward_said: bool,
-    /// Appends that are not known to be on disk.
-    unstored: VecDeque<(Ticket, StreamId, u64)>,
+    /// What is to be written and was not fetched yet.
+    writes: VecDeque<Write>,
+    /// Progress that is not known to be on disk.
+    unstored: VecDeque<(Ticket, StreamId, Progress)>,
     ticket: Ticket,
     ticket_said: Ticket,
     /// Streams that have grown since the last sweep.
@@ -149,7 +165,9 @@ pub struct Node {
     in_step: bool,
     /// Was in step once, or waited for it long enough.
     settled: bool,
-    fresh: bool,
+    fresh: Fresh,
+    /// The life in which each other broker was last seen.
+    lives: BTreeMap<Name, u64>,
     bytes: u64,
     counters: Counters,
     scratch: Vec<u8>,
@@ -157,9 +175,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// A machine that has just started and knows nobody.
+    /// A machine that has just started, with what its store read back.
     #[must_use]
-    pub fn new(settings: Settings, identity: &Identity, now: Now) -> Self {
+    pub fn new(settings: Settings, identity: &Identity, saved: Saved, now: Now) -> Self {
         let me = SenderId::of(&settings.network, &settings.me);
         let opener = Opener::new(&settings.keyring);
         let sealer = Sealer::new(&settings.keyring, &settings.me, identity.salt()).ok();
@@ -170,6 +188,7 @@ impl Node {
             started: now,
             boot: identity.boot(),
             clock: Clock::default(),
+            clock_saved: Hlc::default(),
             salt: identity.salt(),
             drawn: 0,
             sealer,
@@ -196,19 +215,22 @@ impl Node {
             deliverable: BTreeSet::new(),
             inward_blocked: false,
             inward_said: false,
+            writes: VecDeque::new(),
             unstored: VecDeque::new(),
             ticket: Ticket::default(),
             ticket_said: Ticket::default(),
             grown: BTreeSet::new(),
             in_step: !waits,
             settled: !waits,
-            fresh: true,
+            fresh: Fresh::New,
+            lives: BTreeMap::new(),
             bytes: 0,
             counters: Counters::default(),
             scratch: Vec::new(),
             actions: VecDeque::new(),
             settings,
         };
+        node.restore(saved);
         node.settle(now);
         node
     }
@@ -245,11 +267,14 @@ impl Node {
 
     /// Everything up to this ticket is on disk.
     pub fn handle_stored(&mut self, ticket: Ticket, now: Now) {
-        while let Some((at, stream, seq)) = self.unstored.front().copied()
+        while let Some((at, stream, progress)) = self.unstored.front().copied()
             && at <= ticket
         {
             self.unstored.pop_front();
-            self.stored(stream, seq);
+            match progress {
+                Progress::Copy(seq) => self.stored(stream, seq),
+                Progress::Delivered(seq) => self.delivery_stored(stream, seq),
+            }
         }
         self.settle(now);
     }

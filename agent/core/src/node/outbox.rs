@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::settings::{Identity, redraw};
-use super::{Action, Node, Promise, promise};
+use super::{Action, Node, Promise, Write, promise};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, Sealer, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
@@ -29,6 +29,8 @@ struct Own {
     waiting: VecDeque<Waiting>,
     /// On at least one broker's disk.
     elsewhere: u64,
+    /// Written by an earlier life.
+    restored: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,20 @@ impl Outbox {
         self.lanes.values().map(|own| own.id)
     }
 
+    /// The lane went on under this one before.
+    pub fn set_incarnation(&mut self, lane: Lane, incarnation: u32) {
+        if let Some(own) = self.lanes.get_mut(&lane) {
+            own.id.incarnation = incarnation;
+        }
+    }
+
+    /// What an earlier life wrote of a stream ends at `last`.
+    pub fn restored(&mut self, id: StreamId, last: u64) {
+        if let Some(own) = self.lanes.get_mut(&id.lane).filter(|own| own.id == id) {
+            own.restored = last;
+        }
+    }
+
     fn is_current(&self, id: StreamId) -> bool {
         self.lanes.get(&id.lane).is_some_and(|own| own.id == id)
     }
@@ -63,7 +79,7 @@ impl Outbox {
 
 impl Own {
     fn new(id: StreamId) -> Self {
-        Self { id, waiting: VecDeque::new(), elsewhere: 0 }
+        Self { id, waiting: VecDeque::new(), elsewhere: 0, restored: 0 }
     }
 }
 
@@ -137,7 +153,7 @@ impl Node {
             seq,
             incarnation: id.incarnation,
             content_type: ContentType::default(),
-            hlc: self.clock.stamp(now).0,
+            hlc: self.stamp(now).0,
         };
         let mut body = std::mem::take(&mut self.scratch);
         put_body(&mut body, message);
@@ -208,11 +224,13 @@ impl Node {
         let next = StreamId { incarnation, ..id };
         let Some(own) = self.outbox.lanes.get_mut(&id.lane) else { return };
         let waiting = std::mem::take(&mut own.waiting);
+        // Who has more of the stream than we do has all that an earlier life wrote and that we still hold.
+        let mut cursor = own.restored;
         *own = Own::new(next);
+        self.write(Write::Incarnation { lane: id.lane, incarnation });
         let Some(old) = self.copies.remove(&id) else { return };
         self.bytes -= old.stream.bytes();
         let mut moved = BTreeMap::new();
-        let mut cursor = 0;
         while let Some((seq, record)) = old.stream.after(cursor) {
             cursor = seq;
             let Some(again) = self.seal_again(record, next, now) else { continue };
@@ -231,7 +249,7 @@ impl Node {
         let mut body = std::mem::take(&mut self.scratch);
         let opened = self.opener.open(&record.envelope, &record.topic, &mut body).is_ok();
         let seq = self.copies.get(&next).map_or(0, |copy| copy.stream.last()) + 1;
-        let stamp = Stamp { seq, incarnation: next.incarnation, hlc: self.clock.stamp(now).0, ..record.stamp };
+        let stamp = Stamp { seq, incarnation: next.incarnation, hlc: self.stamp(now).0, ..record.stamp };
         let mut envelope = Vec::new();
         let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(stamp, &record.topic, &body, &mut envelope));
         self.scratch = body;
@@ -279,6 +297,9 @@ impl Node {
         let Some(record) = copy.stream.pop_oldest() else { return false };
         self.bytes -= before - copy.stream.bytes();
         let seq = copy.stream.trimmed();
+        if self.keeps(id) {
+            self.write(Write::Trim { stream: id, upto: seq });
+        }
         let elsewhere = self.outbox.lanes.get(&id.lane).filter(|own| own.id == id).map_or(0, |own| own.elsewhere);
         let safe = id.sender == self.me && seq <= elsewhere && !self.settings.is_broker();
         if !safe && !self.everybody_has(id, seq, &record.topic) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::link::LinkId;
-use super::{Held, Node, follow, intake};
+use super::{Held, Node, Write, follow, intake};
 use crate::envelope::{Header, SenderId};
 use crate::frame::{Carried, Frame, encode};
 use crate::stream::StreamId;
@@ -33,6 +33,12 @@ impl Retained {
         self.bytes
     }
 
+    pub fn put(&mut self, topic: Box<str>, rank: Rank, kept: Option<Held>) {
+        self.bytes += kept.as_ref().map_or(0, |kept| kept.size());
+        let before = self.topics.insert(topic, (rank, kept));
+        self.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
+    }
+
     pub fn rank(&self, topic: &str) -> Option<Rank> {
         self.topics.get(topic).map(|(rank, _)| *rank)
     }
@@ -58,9 +64,8 @@ impl Node {
             return;
         }
         let kept = self.settings.is_broker().then(|| record.clone());
-        self.retained.bytes += kept.as_ref().map_or(0, |kept| kept.size());
-        let before = self.retained.topics.insert(record.topic.clone(), (rank, kept));
-        self.retained.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
+        self.retained.put(record.topic.clone(), rank, kept);
+        self.write(Write::Retained { sender, record: record.clone() });
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.

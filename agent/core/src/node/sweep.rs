@@ -90,8 +90,12 @@ impl Node {
         let mut out = Vec::new();
         for link in self.links.values_mut().filter(|link| !link.is_broker && link.attached == Attached::Yes) {
             for (stream, flow) in link.flows.iter_mut().filter(|(_, flow)| flow.shared < flow.acked) {
-                flow.shared = flow.acked;
-                encode(&Frame::Cursor { machine: link.sender, stream: *stream, upto: flow.acked }, &mut out);
+                let kept =
+                    self.copies.get(stream).and_then(|copy| copy.cursors.get(&link.sender)).copied().unwrap_or(0);
+                if kept > flow.shared {
+                    flow.shared = kept;
+                    encode(&Frame::Cursor { machine: link.sender, stream: *stream, upto: kept }, &mut out);
+                }
             }
         }
         if out.is_empty() {
@@ -110,7 +114,7 @@ impl Node {
         let attached: BTreeSet<&Name> =
             self.links.values().filter(|link| link.attached == Attached::Yes).map(|link| &link.peer).collect();
         let Some(copy) = self.copies.get_mut(&stream) else { return 0 };
-        let mut upto = if stream.sender == self.me { copy.stream.last() } else { copy.delivered };
+        let mut upto = if stream.sender == self.me { copy.stream.last() } else { copy.synced };
         for broker in brokers.iter().filter(|broker| **broker != stream.sender) {
             upto = upto.min(copy.holders.get(broker).copied().unwrap_or(0));
         }

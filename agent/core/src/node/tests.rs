@@ -1,6 +1,7 @@
 mod keys;
 mod lab;
 mod presence;
+mod sim;
 
 use lab::Lab;
 

@@ -8,7 +8,8 @@ use crate::broker::{Content, OfferId, Retain};
 use crate::envelope::{Key, Keyring, NetworkKey, Seed};
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
-use crate::node::{Action, Identity, LinkId, Node, Settings, Side, Ticket};
+use crate::node::{Action, Identity, LinkId, Node, Saved, Settings, Side, Ticket, Write};
+use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::report::Colour;
 use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, Topology, load};
@@ -18,30 +19,52 @@ const FSYNC: Duration = Duration::from_millis(4);
 
 pub struct Lab {
     pub now: Now,
-    topology: Topology,
-    machines: BTreeMap<String, Machine>,
+    pub topology: Topology,
+    pub machines: BTreeMap<String, Machine>,
     wires: BTreeMap<(String, LinkId), (String, LinkId)>,
     events: BTreeMap<(Now, u64), Event>,
     count: u64,
     cut: BTreeSet<(String, String)>,
+    /// What a cut holds up: it comes when the cut is healed, if the connection is still there.
+    held: Vec<Event>,
     boots: u64,
 }
 
-struct Machine {
-    node: Option<Node>,
+pub struct Machine {
+    pub node: Option<Node>,
+    /// Of its state directory.
     incarnation: u32,
     wants: BTreeSet<String>,
-    heard: Vec<String>,
+    pub heard: Vec<Heard>,
     retained: BTreeMap<String, String>,
-    settled: BTreeSet<OfferId>,
     told: u64,
+    pub settled: BTreeSet<OfferId>,
+    pub disk: Disk,
+    /// It is stopped; what happens to it meanwhile waits here.
+    frozen: Option<VecDeque<Event>>,
+    /// Milliseconds that its wall clock is off.
+    wall_ms: u64,
 }
 
-enum Event {
+/// Something that a program was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub text: String,
+    pub place: Option<(StreamId, u64)>,
+}
+
+/// What a machine has written; what is not synced may be lost from the end.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub writes: Vec<Write>,
+    pub synced: usize,
+}
+
+pub enum Event {
     Bytes { to: (String, LinkId), bytes: Vec<u8> },
     Closed { to: (String, LinkId) },
     DialFailed { at: String, to: Name },
-    Stored { at: String, ticket: Ticket, life: u64 },
+    Stored { at: String, ticket: Ticket, written: usize, life: u64 },
 }
 
 impl Lab {
@@ -56,6 +79,7 @@ impl Lab {
             events: BTreeMap::new(),
             count: 0,
             cut: BTreeSet::new(),
+            held: Vec::new(),
             boots: seed << 32,
         };
         for (index, name) in names.iter().enumerate() {
@@ -67,14 +91,16 @@ impl Lab {
                 retained: BTreeMap::new(),
                 settled: BTreeSet::new(),
                 told: 0,
+                disk: Disk::default(),
+                frozen: None,
+                wall_ms: 1_800_000_000_000,
             };
             lab.machines.insert(name.clone(), machine);
-            lab.start(name);
         }
+        names.iter().for_each(|name| lab.start(name));
         lab
     }
 
-    /// Memory is all there is: what starts again begins with nothing.
     pub fn start(&mut self, name: &str) {
         self.boots += 1;
         let keyring = self.keyring(&[Self::key(7)]);
@@ -82,10 +108,13 @@ impl Lab {
         let mut random = [0; 32];
         random[..8].copy_from_slice(&self.boots.to_be_bytes());
         let machine = self.machines.get_mut(name).unwrap();
-        machine.incarnation += 1000;
         let identity = Identity { random, incarnation: machine.incarnation };
-        let mut node = Node::new(Settings::of(&assignment, keyring, "f".into()), &identity, self.now);
-        node.handle_wall(1_800_000_000_000_000);
+        let mut saved = Saved::default();
+        machine.disk.writes.iter().for_each(|write| saved.apply(write.clone()));
+        // What was read back is on disk.
+        machine.disk.synced = machine.disk.writes.len();
+        let mut node = Node::new(Settings::of(&assignment, keyring, "f".into()), &identity, saved, self.now);
+        node.handle_wall(machine.wall_ms as i64 * 1000);
         machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
         machine.node = Some(node);
         self.drain(name);
@@ -114,11 +143,67 @@ impl Lab {
         self.kill(name);
     }
 
+    /// The process is gone; what it wrote is not.
     pub fn kill(&mut self, name: &str) {
-        self.machines.get_mut(name).unwrap().node = None;
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.node = None;
+        machine.frozen = None;
         let ends: Vec<_> = self.wires.keys().filter(|(at, _)| at == name).cloned().collect();
         for end in ends {
             self.unplug(&end);
+        }
+    }
+
+    /// The power is gone: of what was not synced, `luck` per cent is there afterwards.
+    pub fn power_cut(&mut self, name: &str, luck: usize) {
+        self.kill(name);
+        let disk = &mut self.machines.get_mut(name).unwrap().disk;
+        let unsynced = disk.writes.len() - disk.synced;
+        disk.writes.truncate(disk.synced + unsynced * luck / 100);
+    }
+
+    /// A new card: nothing is there, and it is another incarnation.
+    pub fn wipe(&mut self, name: &str) {
+        self.kill(name);
+        self.count += 1;
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.disk = Disk::default();
+        machine.incarnation += 1_000 + self.count as u32;
+    }
+
+    /// An old copy of the card is put in.
+    pub fn put_disk(&mut self, name: &str, disk: Disk) {
+        self.kill(name);
+        self.machines.get_mut(name).unwrap().disk = disk;
+    }
+
+    pub fn freeze(&mut self, name: &str) {
+        let machine = self.machines.get_mut(name).unwrap();
+        if machine.node.is_some() && machine.frozen.is_none() {
+            machine.frozen = Some(VecDeque::new());
+        }
+    }
+
+    pub fn thaw(&mut self, name: &str) {
+        let missed = self.machines.get_mut(name).unwrap().frozen.take().unwrap_or_default();
+        missed.into_iter().for_each(|event| self.happen(event));
+    }
+
+    /// Every connection of two machines breaks; what was on its way is lost.
+    pub fn reset(&mut self, a: &str, b: &str) {
+        let ends: Vec<_> =
+            self.wires.iter().filter(|((at, _), (to, _))| at == a && to == b).map(|(e, _)| e.clone()).collect();
+        for end in ends {
+            self.later(LATENCY, Event::Closed { to: end.clone() });
+            self.unplug(&end);
+        }
+    }
+
+    pub fn set_wall(&mut self, name: &str, wall_ms: u64) {
+        let machine = self.machines.get_mut(name).unwrap();
+        machine.wall_ms = wall_ms;
+        if let Some(node) = &mut machine.node {
+            node.handle_wall(wall_ms as i64 * 1000);
         }
     }
 
@@ -126,7 +211,12 @@ impl Lab {
     fn unplug(&mut self, end: &(String, LinkId)) {
         let Some(other) = self.wires.remove(end) else { return };
         self.wires.remove(&other);
-        self.later(LATENCY, Event::Closed { to: other });
+        let event = Event::Closed { to: other.clone() };
+        if self.passes(&end.0, &other.0) {
+            self.later(LATENCY, event);
+        } else {
+            self.held.push(event);
+        }
     }
 
     pub fn cut(&mut self, one: &[&str], other: &[&str]) {
@@ -135,14 +225,26 @@ impl Lab {
         }
     }
 
+    /// Nothing passes from one to the other.
+    pub fn block_one_way(&mut self, a: &str, b: &str) {
+        self.cut.insert((a.into(), b.into()));
+    }
+
     /// Nothing passes between them, and nobody is told.
     pub fn block(&mut self, a: &str, b: &str) {
         self.cut.insert((a.into(), b.into()));
         self.cut.insert((b.into(), a.into()));
     }
 
+    fn passes(&self, from: &str, to: &str) -> bool {
+        !self.cut.contains(&(from.to_owned(), to.to_owned()))
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
+        for event in std::mem::take(&mut self.held) {
+            self.later(LATENCY, event);
+        }
     }
 
     pub fn want(&mut self, name: &str, filter: &str) {
@@ -193,7 +295,7 @@ impl Lab {
     }
 
     pub fn heard(&self, name: &str) -> Vec<String> {
-        self.machines[name].heard.clone()
+        self.machines[name].heard.iter().map(|heard| heard.text.clone()).collect()
     }
 
     pub fn retained(&self, name: &str, topic: &str) -> Option<String> {
@@ -208,6 +310,10 @@ impl Lab {
         self.machines[name].node.as_ref().unwrap()
     }
 
+    pub fn is_awake(&self, name: &str) -> bool {
+        self.machines[name].node.is_some() && self.machines[name].frozen.is_none()
+    }
+
     pub fn seconds(&mut self, count: u64) {
         self.run(Duration::from_secs(count));
     }
@@ -220,11 +326,9 @@ impl Lab {
         let end = self.now.after(time);
         for _ in 0..2_000_000 {
             let event = self.events.keys().next().map(|(at, _)| *at);
-            let timers = self
-                .machines
-                .iter()
-                .filter_map(|(name, machine)| Some((machine.node.as_ref()?.next_deadline()?, name.clone())));
-            let timer = timers.min();
+            let awake = self.machines.iter().filter(|(_, machine)| machine.frozen.is_none());
+            let timer = awake.filter_map(|(name, machine)| Some((machine.node.as_ref()?.next_deadline()?, name))).min();
+            let timer = timer.map(|(at, name)| (at, name.clone()));
             let next = event.into_iter().chain(timer.as_ref().map(|(at, _)| *at)).min();
             let Some(next) = next.filter(|next| *next <= end) else {
                 self.now = end;
@@ -245,6 +349,13 @@ impl Lab {
 
     fn happen(&mut self, event: Event) {
         let now = self.now;
+        let at = match &event {
+            Event::Bytes { to: (at, _), .. } | Event::Closed { to: (at, _) } => at,
+            Event::DialFailed { at, .. } | Event::Stored { at, .. } => at,
+        };
+        if let Some(frozen) = self.machines.get_mut(at).and_then(|machine| machine.frozen.as_mut()) {
+            return frozen.push_back(event);
+        }
         match event {
             Event::Bytes { to, bytes } => {
                 if !self.wires.contains_key(&to) {
@@ -268,8 +379,10 @@ impl Lab {
                     self.drain(&at);
                 }
             }
-            Event::Stored { at, ticket, life } => {
-                if let Some(node) = self.node_mut(&at).filter(|node| node.boot == life) {
+            Event::Stored { at, ticket, written, life } => {
+                let Some(machine) = self.machines.get_mut(&at) else { return };
+                if let Some(node) = machine.node.as_mut().filter(|node| node.boot == life) {
+                    machine.disk.synced = machine.disk.synced.max(written);
                     node.handle_stored(ticket, now);
                     self.drain(&at);
                 }
@@ -300,7 +413,10 @@ impl Lab {
         match action {
             Action::Dial(to) => {
                 let there = to.as_str().to_owned();
-                let reachable = !self.cut.contains(&(name.into(), there.clone())) && self.node_mut(&there).is_some();
+                let reachable = self.passes(name, &there)
+                    && self.passes(&there, name)
+                    && self.machines[&there].node.is_some()
+                    && self.machines[&there].frozen.is_none();
                 if !reachable {
                     return self.later(LATENCY, Event::DialFailed { at: name.into(), to });
                 }
@@ -323,8 +439,12 @@ impl Lab {
                 self.later(Duration::ZERO, Event::Closed { to: end });
             }
             Action::Store(ticket) => {
-                let life = self.node(name).boot;
-                self.later(FSYNC, Event::Stored { at: name.into(), ticket, life });
+                let machine = self.machines.get_mut(name).unwrap();
+                let node = machine.node.as_mut().unwrap();
+                let life = node.boot;
+                machine.disk.writes.extend(std::iter::from_fn(|| node.poll_write()));
+                let written = machine.disk.writes.len();
+                self.later(FSYNC, Event::Stored { at: name.into(), ticket, written, life });
             }
             Action::Settle { offer, reason } => {
                 assert!(!reason.is_error(), "{reason:?}");
@@ -348,9 +468,12 @@ impl Lab {
         }
         if let Some(to) = self.wires.get(&(name.to_owned(), link)).cloned()
             && !bytes.is_empty()
-            && !self.cut.contains(&(name.to_owned(), to.0.clone()))
         {
-            self.later(LATENCY, Event::Bytes { to, bytes });
+            if self.passes(name, &to.0) {
+                self.later(LATENCY, Event::Bytes { to, bytes });
+            } else {
+                self.held.push(Event::Bytes { to, bytes });
+            }
         }
     }
 
@@ -362,14 +485,14 @@ impl Lab {
         while let Some(delivery) = node.next_inward(now) {
             let inward = delivery.inward();
             let payload = String::from_utf8(inward.payload.to_vec()).unwrap();
-            taken.push((inward.topic.to_owned(), payload, inward.retain));
+            taken.push((inward.topic.to_owned(), payload, inward.retain, delivery.place()));
             node.inward_taken(delivery, now);
         }
-        for (topic, payload, retain) in taken {
+        for (topic, payload, retain, place) in taken {
             if retain == Retain::Live {
                 machine.keep(&topic, &payload);
             }
-            machine.heard.push(format!("{topic} {payload}"));
+            machine.heard.push(Heard { text: format!("{topic} {payload}"), place });
         }
     }
 }

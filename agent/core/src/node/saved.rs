@@ -1,0 +1,197 @@
+//! The seam to the disk: what a node wants written, and what it begins with after reading it all back.
+//!
+//! A `Write` stands alone and replays in order; the same ones again do no harm. The store keeps them as it likes, so long
+//! as what was written before a ticket that it reports stored is there after a power cut, and everything that is there
+//! is a prefix of what was written.
+
+use std::collections::BTreeMap;
+
+use super::facts::{Kind, Said};
+use super::retained::Rank;
+use super::{Held, Node};
+use crate::envelope::SenderId;
+use crate::frame::Fresh;
+use crate::hlc::Hlc;
+use crate::ids::Name;
+use crate::stream::{Stream, StreamId};
+use crate::time::Now;
+use crate::topology::model::Lane;
+
+/// The clock is saved this far ahead, so that it is written seldom and never goes back over a restart.
+const CLOCK_AHEAD: u64 = 60_000 << 16;
+
+/// One thing to be kept.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Append {
+        stream: StreamId,
+        seq: u64,
+        record: Held,
+    },
+    Skip {
+        stream: StreamId,
+        from: u64,
+        to: u64,
+    },
+    /// Everything up to here may be forgotten.
+    Trim {
+        stream: StreamId,
+        upto: u64,
+    },
+    /// The programs here have it up to there.
+    Delivered {
+        stream: StreamId,
+        upto: u64,
+    },
+    /// The lane goes on under this incarnation.
+    Incarnation {
+        lane: Lane,
+        incarnation: u32,
+    },
+    Retained {
+        sender: SenderId,
+        record: Held,
+    },
+    Fact {
+        owner: Name,
+        kind: Kind,
+        said: Said,
+    },
+    /// No stamp is later than this.
+    Clock(Hlc),
+}
+
+/// All writes of a machine, taken together.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    pub(super) copies: BTreeMap<StreamId, SavedCopy>,
+    pub(super) incarnations: BTreeMap<Lane, u32>,
+    pub(super) retained: BTreeMap<Box<str>, (Rank, Held)>,
+    pub(super) facts: BTreeMap<(Name, Kind), Said>,
+    pub(super) clock: Hlc,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SavedCopy {
+    pub stream: Stream,
+    pub delivered: u64,
+}
+
+impl Saved {
+    /// Take in the next write, in the order in which they were made. What does not follow what is there is passed over:
+    /// a store that lost something in the middle gives what comes before it.
+    pub fn apply(&mut self, write: Write) {
+        match write {
+            Write::Append { stream, seq, record } => {
+                let stream = &mut self.copies.entry(stream).or_default().stream;
+                // A gap ends what can be believed of a stream; the rest is fetched again.
+                if stream.append(seq, record).is_ok() {
+                    stream.mark_stored(seq);
+                }
+            }
+            Write::Skip { stream, from, to } => {
+                let stream = &mut self.copies.entry(stream).or_default().stream;
+                if stream.skip(from, to).is_ok() {
+                    stream.mark_stored(to);
+                }
+            }
+            Write::Trim { stream, upto } => {
+                self.copies.entry(stream).or_default().stream.trim(upto);
+            }
+            Write::Delivered { stream, upto } => {
+                let copy = self.copies.entry(stream).or_default();
+                copy.delivered = copy.delivered.max(upto);
+            }
+            Write::Incarnation { lane, incarnation } => {
+                self.incarnations.insert(lane, incarnation);
+            }
+            Write::Retained { sender, record } => {
+                let rank = Rank { hlc: record.stamp.hlc, sender };
+                if self.retained.get(&record.topic).is_none_or(|(known, _)| *known < rank) {
+                    self.retained.insert(record.topic.clone(), (rank, record));
+                }
+            }
+            Write::Fact { owner, kind, said } => {
+                self.facts.insert((owner, kind), said);
+            }
+            Write::Clock(hlc) => self.clock = self.clock.max(hlc),
+        }
+    }
+
+    /// How far the programs had got with a stream.
+    #[must_use]
+    pub fn delivered(&self, stream: StreamId) -> u64 {
+        self.copies.get(&stream).map_or(0, |copy| copy.delivered)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty() && self.facts.is_empty()
+    }
+}
+
+impl Node {
+    /// The next thing to be kept. Fetch all of them before a ticket is reported stored.
+    pub fn poll_write(&mut self) -> Option<Write> {
+        self.writes.pop_front()
+    }
+
+    pub(super) fn write(&mut self, write: Write) {
+        self.writes.push_back(write);
+    }
+
+    /// Whether this machine keeps the records of a stream, and not only how far it has got.
+    pub(super) fn keeps(&self, id: StreamId) -> bool {
+        id.lane.is_kept() && (id.sender == self.me || self.settings.is_broker())
+    }
+
+    /// Every stamp is written before anything that bears it.
+    pub(super) fn stamp(&mut self, now: Now) -> Hlc {
+        let stamp = self.clock.stamp(now);
+        if stamp > self.clock_saved {
+            self.clock_saved = Hlc(stamp.0.saturating_add(CLOCK_AHEAD));
+            self.write(Write::Clock(self.clock_saved));
+        }
+        stamp
+    }
+
+    /// Go on from what was read back.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        self.fresh = if saved.is_empty() { Fresh::New } else { Fresh::Restarted };
+        self.clock.hear(saved.clock);
+        self.clock_saved = saved.clock;
+        for (lane, incarnation) in saved.incarnations {
+            self.outbox.set_incarnation(lane, incarnation);
+        }
+        for (id, SavedCopy { stream, delivered }) in saved.copies {
+            self.bytes += stream.bytes();
+            let Some(copy) = self.copy(id) else { continue };
+            // A client keeps only how far it has got.
+            copy.delivered = delivered;
+            copy.synced = delivered;
+            copy.stream = stream;
+            let last = copy.stream.last();
+            copy.swept = last;
+            self.outbox.restored(id, last);
+            if !self.keeps(id)
+                && let Some(copy) = self.copies.get_mut(&id)
+            {
+                copy.stream = Stream::default();
+                let covered = copy.stream.skip(1, delivered);
+                debug_assert!(covered.is_ok(), "an empty stream takes any skip from 1");
+            }
+            if id.sender != self.me {
+                self.deliverable.insert(id);
+            }
+        }
+        for (topic, (rank, record)) in saved.retained {
+            self.retained.put(topic, rank, self.settings.is_broker().then_some(record));
+        }
+        for ((owner, kind), said) in saved.facts {
+            self.recall(&owner, kind, said);
+        }
+        if let Some((_, name)) = self.facts.promoted() {
+            self.home.handle_promoted(name, self.started);
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! Random networks through random misfortune, replayed exactly by a seed. The rules are checked all along; when the
+//! misfortune ends, everything must come right again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lab::{Disk, Lab};
+use crate::broker::OfferId;
+use crate::envelope::SenderId;
+use crate::frame::Fresh;
+use crate::node::Saved;
+use crate::stream::StreamId;
+use crate::topic;
+
+/// Small, fast, and the same everywhere: SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// What a topic begins with says what its acknowledgement promises.
+const KINDS: [&str; 4] = ["mem", "dsk", "rep", "urg"];
+
+struct Published {
+    origin: String,
+    topic: String,
+    text: String,
+    offer: OfferId,
+}
+
+struct Sim {
+    seed: u64,
+    dice: Dice,
+    lab: Lab,
+    brokers: Vec<String>,
+    all: Vec<String>,
+    published: Vec<Published>,
+    wants: BTreeMap<String, Vec<String>>,
+    /// Every message ever seen in a stream, and every nonce: what it must always be.
+    known: BTreeMap<(StreamId, u64), Vec<u8>>,
+    nonces: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// How far each machine has been given each stream.
+    given: BTreeMap<(String, StreamId), u64>,
+    /// How much of what a machine heard has been looked at.
+    looked_at: BTreeMap<String, usize>,
+    fault: Option<String>,
+    /// Their disks are not what they were, so nothing is promised to them or by them.
+    amnesic: BTreeSet<String>,
+    snapshots: BTreeMap<String, Disk>,
+    repairs: Vec<(u64, Repair)>,
+    pub trouble: usize,
+}
+
+enum Repair {
+    Start(String),
+    Thaw(String),
+    Heal,
+}
+
+/// The network of a seed, its misfortune, and whether all was kept.
+pub fn run(seed: u64) -> Result<usize, String> {
+    let mut sim = Sim::new(seed);
+    sim.lab.seconds(4);
+    let steps = 20 + sim.dice.below(60);
+    for _ in 0..steps {
+        sim.step();
+        sim.check()?;
+    }
+    sim.recover();
+    sim.check()?;
+    sim.everything_came_right()?;
+    Ok(sim.trouble)
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let (broker_count, client_count) = (1 + dice.below(4), 1 + dice.below(6));
+        let brokers: Vec<String> = (0..broker_count).map(|n| format!("b{n}")).collect();
+        let clients: Vec<String> = (0..client_count).map(|n| format!("c{n}")).collect();
+        let lab = Lab::new(&topology(&brokers, &clients), seed);
+        let all: Vec<String> = brokers.iter().chain(&clients).cloned().collect();
+        let mut sim = Self {
+            seed,
+            dice,
+            lab,
+            brokers,
+            all,
+            published: Vec::new(),
+            wants: BTreeMap::new(),
+            known: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            given: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
+            fault: None,
+            amnesic: BTreeSet::new(),
+            snapshots: BTreeMap::new(),
+            repairs: Vec::new(),
+            trouble: 0,
+        };
+        for name in sim.all.clone() {
+            let filters = ["#", "mem/#", "dsk/#", "rep/#", "urg/#", "dsk/1", "+/2"];
+            let count = sim.dice.below(4);
+            let wants: Vec<String> = (0..count).map(|_| (*sim.dice.of(&filters)).to_owned()).collect();
+            wants.iter().for_each(|filter| sim.lab.want(&name, filter));
+            sim.wants.insert(name, wants);
+        }
+        sim
+    }
+
+    fn millis(&self) -> u64 {
+        self.lab.now.0 / 1_000
+    }
+
+    fn step(&mut self) {
+        for _ in 0..self.dice.below(4) {
+            self.publish();
+        }
+        if self.dice.one_in(3) && self.repairs.len() < 4 {
+            self.trouble += 1;
+            self.misfortune();
+        }
+        let wait = [1, 7, 40, 150, 600, 2_000][self.dice.below(6)];
+        self.lab.millis(wait);
+        self.repair();
+    }
+
+    fn is_up(&self, name: &str) -> bool {
+        self.lab.is_awake(name)
+    }
+
+    fn publish(&mut self) {
+        let origin = self.dice.of(&self.all).clone();
+        if !self.is_up(&origin) {
+            return;
+        }
+        let kinds = if self.brokers.len() > 1 { &KINDS[..] } else { &["mem", "dsk", "urg"] };
+        let topic = format!("{}/{}", self.dice.of(kinds), self.dice.below(3));
+        let text = format!("{}", self.published.len());
+        let offer = if self.dice.one_in(6) {
+            let (topic, text) = (format!("state/{}", self.dice.below(3)), if self.dice.one_in(4) { "" } else { &text });
+            self.lab.retain(&origin, &topic, text);
+            return;
+        } else {
+            self.lab.publish(&origin, &topic, &text)
+        };
+        self.published.push(Published { origin, topic, text, offer });
+    }
+
+    fn misfortune(&mut self) {
+        let (name, other) = (self.dice.of(&self.all).clone(), self.dice.of(&self.all).clone());
+        let until = self.millis() + [50, 300, 1_500, 6_000, 20_000][self.dice.below(5)];
+        match self.dice.below(12) {
+            0 | 1 => self.fall(&name, until, Sim::kill),
+            2 | 3 => self.fall(&name, until, Sim::power_cut),
+            4 if self.is_up(&name) => {
+                self.lab.freeze(&name);
+                self.repairs.push((until, Repair::Thaw(name)));
+            }
+            5 => self.lab.reset(&name, &other),
+            6 => {
+                self.lab.block(&name, &other);
+                self.repairs.push((until, Repair::Heal));
+            }
+            7 => {
+                self.lab.block_one_way(&name, &other);
+                self.repairs.push((until, Repair::Heal));
+            }
+            8 => {
+                let (left, right): (Vec<String>, Vec<String>) =
+                    self.all.clone().into_iter().partition(|_| self.dice.one_in(2));
+                let (left, right): (Vec<&str>, Vec<&str>) =
+                    (left.iter().map(String::as_str).collect(), right.iter().map(String::as_str).collect());
+                self.lab.cut(&left, &right);
+                self.repairs.push((until, Repair::Heal));
+            }
+            9 => {
+                let wall = [0, 1_000_000_000_000, 1_800_000_000_000, 1_900_000_000_000][self.dice.below(4)];
+                self.lab.set_wall(&name, wall);
+            }
+            10 => {
+                let disk = self.lab.machines[&name].disk.clone();
+                self.snapshots.insert(name, disk);
+            }
+            11 if self.amnesic.is_empty() => self.lose_memory(&name, until),
+            _ => {}
+        }
+    }
+
+    fn fall(&mut self, name: &str, until: u64, how: fn(&mut Self, &str)) {
+        if self.lab.machines[name].node.is_some() {
+            how(self, name);
+            self.repairs.push((until, Repair::Start(name.into())));
+        }
+    }
+
+    fn kill(&mut self, name: &str) {
+        self.last_look(name);
+        self.lab.kill(name);
+        self.forget_deliveries(name);
+    }
+
+    fn power_cut(&mut self, name: &str) {
+        self.last_look(name);
+        let luck = [0, 0, 50, 100][self.dice.below(4)];
+        self.lab.power_cut(name, luck);
+        self.forget_deliveries(name);
+    }
+
+    /// What it was given just now may not have been looked at yet.
+    fn last_look(&mut self, name: &str) {
+        if let Err(fault) = self.look(name) {
+            self.fault.get_or_insert(fault);
+        }
+    }
+
+    /// A delivery that is not on disk may come again. Nobody writes down deliveries of what is only in memory.
+    fn forget_deliveries(&mut self, name: &str) {
+        let mut saved = Saved::default();
+        self.lab.machines[name].disk.writes.iter().for_each(|write| saved.apply(write.clone()));
+        for ((_, stream), seq) in self.given.iter_mut().filter(|((at, _), _)| at == name) {
+            *seq = (*seq).min(saved.delivered(*stream));
+        }
+    }
+
+    /// The disk of one machine is wiped, or an old copy is put back.
+    fn lose_memory(&mut self, name: &str, until: u64) {
+        if self.lab.machines[name].node.is_none() {
+            return;
+        }
+        self.amnesic.insert(name.into());
+        match self.snapshots.get(name) {
+            Some(disk) if self.dice.one_in(2) => self.lab.put_disk(name, disk.clone()),
+            _ => self.lab.wipe(name),
+        }
+        self.repairs.push((until, Repair::Start(name.into())));
+    }
+
+    fn repair(&mut self) {
+        let now = self.millis();
+        let (due, later) = std::mem::take(&mut self.repairs).into_iter().partition(|(at, _)| *at <= now);
+        self.repairs = later;
+        let due: Vec<(u64, Repair)> = due;
+        for (_, repair) in due {
+            match repair {
+                Repair::Start(name) if self.lab.machines[&name].node.is_none() => self.lab.start(&name),
+                Repair::Start(_) => {}
+                Repair::Thaw(name) => self.lab.thaw(&name),
+                Repair::Heal => self.lab.heal(),
+            }
+        }
+    }
+
+    /// The misfortune is over.
+    fn recover(&mut self) {
+        self.lab.heal();
+        self.repairs.clear();
+        for name in self.all.clone() {
+            self.lab.thaw(&name);
+            if self.lab.machines[&name].node.is_none() {
+                self.lab.start(&name);
+            }
+        }
+        self.lab.seconds(100);
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        self.copies_agree()?;
+        for name in self.all.clone() {
+            self.look(&name)?;
+        }
+        Ok(())
+    }
+
+    fn found<T>(&self, what: String) -> Result<T, String> {
+        Err(format!("seed {}: at {} ms: {what}", self.seed, self.millis()))
+    }
+
+    /// The same place in a stream holds the same bytes wherever it is, and no nonce seals two things.
+    fn copies_agree(&mut self) -> Result<(), String> {
+        let mut seen = Vec::new();
+        for node in self.lab.machines.values().filter_map(|machine| machine.node.as_ref()) {
+            for (id, copy) in &node.copies {
+                let mut cursor = 0;
+                while let Some((seq, record)) = copy.stream.after(cursor) {
+                    cursor = seq;
+                    // What is ours alone may still go under in a power cut.
+                    if id.sender != node.me || seq <= copy.stream.stored() {
+                        seen.push((*id, seq, record.clone()));
+                    }
+                }
+            }
+        }
+        for (id, seq, record) in seen {
+            let bytes = record.envelope.to_vec();
+            let before = self.known.entry((id, seq)).or_insert_with(|| bytes.clone());
+            if *before != bytes {
+                return self.found(format!("{id:?} {seq} is not the same everywhere"));
+            }
+            let nonce = [&bytes[4..16], &bytes[16..40]].concat();
+            let before = self.nonces.entry(nonce).or_insert_with(|| bytes.clone());
+            if *before != bytes {
+                return self.found(format!("{id:?} {seq}: a nonce came twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a machine's programs were given since the last look: each once, and in order.
+    fn look(&mut self, name: &str) -> Result<(), String> {
+        let from = self.looked_at.get(name).copied().unwrap_or(0);
+        let heard = self.lab.machines[name].heard[from..].to_vec();
+        self.looked_at.insert(name.into(), from + heard.len());
+        if self.amnesic.contains(name) {
+            return Ok(());
+        }
+        for heard in heard {
+            let Some((stream, seq)) = heard.place else { continue };
+            let last = self.given.entry((name.into(), stream)).or_default();
+            let in_order = seq > *last;
+            *last = seq.max(*last);
+            if !in_order {
+                return self.found(format!("{name} was given {stream:?} {seq} again, or late: {}", heard.text));
+            }
+        }
+        Ok(())
+    }
+
+    fn everything_came_right(&mut self) -> Result<(), String> {
+        for message in &self.published {
+            self.arrived(message)?;
+        }
+        for name in &self.all {
+            self.is_well(name)?;
+        }
+        let changes = |sim: &Self| sim.all.iter().map(|name| sim.lab.node(name).home.changes()).sum::<u64>();
+        let before = changes(self);
+        self.lab.seconds(20);
+        if changes(self) != before {
+            return self.found("homes change though nothing happens".into());
+        }
+        Ok(())
+    }
+
+    /// An acknowledged message has reached every machine that wanted it.
+    fn arrived(&self, message: &Published) -> Result<(), String> {
+        let settled = self.lab.machines[&message.origin].settled.contains(&message.offer);
+        let promised = match message.topic.split('/').next() {
+            // On the origin's disk first, then on those of two brokers, if there are two.
+            Some("dsk" | "urg") => {
+                let only_broker = self.brokers.len() == 1 && self.amnesic.contains(&self.brokers[0]);
+                !self.amnesic.contains(&message.origin) && !only_broker
+            }
+            Some("rep") => true,
+            _ => false,
+        };
+        if !settled || !promised {
+            return Ok(());
+        }
+        let text = format!("{} {}", message.topic, message.text);
+        for (name, wants) in &self.wants {
+            let wanted = wants.iter().any(|filter| topic::matches(filter, &message.topic));
+            if *name == message.origin || !wanted || self.amnesic.contains(name) {
+                continue;
+            }
+            if !self.lab.machines[name].heard.iter().any(|heard| heard.text == text) {
+                let of = self.lab.node(&message.origin).me;
+                let streams = self.tell_streams(of);
+                return self
+                    .found(format!("{name} never got `{text}` of {}, though acknowledged{streams}", message.origin));
+            }
+        }
+        Ok(())
+    }
+
+    /// What every machine has of the streams of one.
+    fn tell_streams(&self, sender: SenderId) -> String {
+        let mut told = String::new();
+        for (name, machine) in &self.lab.machines {
+            let Some(node) = &machine.node else { continue };
+            for (id, copy) in node.copies.iter().filter(|(id, _)| id.sender == sender) {
+                let (stream, disks) = (&copy.stream, copy.holders.values().collect::<Vec<_>>());
+                let (lane, number) = (id.lane, id.incarnation);
+                let (from, to, stored) = (stream.trimmed(), stream.last(), stream.stored());
+                told += &format!(
+                    "\n  {name} has {lane:?} {number} {from}..{to}, stored {stored}, holders {disks:?}, stable {}",
+                    copy.stable_said
+                );
+                told += &format!(", by origin {}, doubted {:?}, needed {}", copy.by_origin, copy.doubted, copy.needed);
+                for link in node.links.values() {
+                    if let Some(flow) = link.flows.get(id) {
+                        let (ready, pending) = (link.ready, link.pending.contains(id));
+                        told += &format!("\n    to {}: ready {ready}, pending {pending}, {flow:?}", link.peer);
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    fn is_well(&self, name: &str) -> Result<(), String> {
+        let node = self.lab.node(name);
+        let status = node.status(self.lab.now);
+        let is_broker = self.brokers.iter().any(|broker| broker == name);
+        if !is_broker && status.home.as_ref().map(|home| home.as_str()) != Some("b0") {
+            return self.found(format!("{name} has the home {:?}", status.home));
+        }
+        if status.queue > 0 {
+            return self.found(format!("{name} still owes {} answers", status.queue));
+        }
+        if !is_broker && node.bytes > 0 {
+            return self.found(format!("{name} still keeps {} bytes: {}", node.bytes, self.tell_streams(node.me)));
+        }
+        if is_broker && !status.in_step {
+            let claims: Vec<String> = node
+                .links
+                .values()
+                .flat_map(|link| link.flows.iter().map(move |(id, flow)| (link, id, flow)))
+                .filter(|(_, id, flow)| flow.acked > node.copies.get(id).map_or(0, |copy| copy.stream.last()))
+                .map(|(link, id, flow)| format!("{} has {id:?} up to {}", link.peer, flow.acked))
+                .collect();
+            let senders: BTreeSet<SenderId> =
+                node.links.values().flat_map(|l| l.flows.keys().map(|s| s.sender)).collect();
+            let streams: String = senders.into_iter().map(|sender| self.tell_streams(sender)).collect();
+            return self.found(format!("{name} is not in step: settled {}, {claims:?}{streams}", node.settled));
+        }
+        if node.fresh != Fresh::No && !is_broker {
+            return self.found(format!("{name} was never told where the streams begin"));
+        }
+        let ranks = |name: &str| -> Vec<(String, _)> {
+            self.lab.node(name).retained.ranks().map(|(topic, rank)| (topic.to_owned(), rank)).collect()
+        };
+        // The only broker, if its disk is not what it was, does not know what its clients know.
+        let nobody_knows = self.brokers.len() == 1 && self.amnesic.contains("b0");
+        if !nobody_knows && ranks(name) != ranks("b0") {
+            return self.found(format!(
+                "{name} and b0 do not agree on what is retained: {:?} {:?}",
+                ranks(name),
+                ranks("b0")
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn topology(brokers: &[String], clients: &[String]) -> String {
+    let mut text = String::from(
+        "version: 1\nnetwork: sim\nheartbeat: { every: 500ms, miss: 3 }\nfailover: { hold_down: 2s }\nkeys: { active: k1 }\n",
+    );
+    text.push_str("topics:\n  - { match: \"mem/#\", ack: memory }\n  - { match: \"urg/#\", lane: urgent }\n");
+    if brokers.len() > 1 {
+        text.push_str("  - { match: \"rep/#\", ack: replicated }\n");
+    }
+    text.push_str("brokers:\n");
+    for (index, name) in brokers.iter().enumerate() {
+        text.push_str(&format!("  {name}: {{ host: 10.0.0.{} }}\n", index + 1));
+    }
+    text.push_str("clients:\n");
+    clients.iter().for_each(|name| text.push_str(&format!("  {name}: {{}}\n")));
+    text
+}
+
+/// The seeds from `HOBNAIL_SIM_FROM` on, as many as `HOBNAIL_SIM_SEEDS` says.
+#[test]
+fn random_networks_keep_every_promise() {
+    let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
+    let (from, count) = (number("HOBNAIL_SIM_FROM", 0), number("HOBNAIL_SIM_SEEDS", 60));
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let workers: Vec<_> = (0..threads)
+        .map(|worker| {
+            std::thread::spawn(move || {
+                let mut faults = Vec::new();
+                let mut trouble = 0;
+                for seed in (from + worker..from + count).step_by(threads as usize) {
+                    match run(seed) {
+                        Ok(more) => trouble += more,
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+                (faults, trouble)
+            })
+        })
+        .collect();
+    let (mut faults, mut trouble) = (Vec::new(), 0);
+    for worker in workers {
+        let (some, more) = worker.join().expect("a network panicked");
+        faults.extend(some);
+        trouble += more;
+    }
+    assert!(
+        faults.is_empty(),
+        "{} of {count} seeds fail, such as\n{}",
+        faults.len(),
+        faults[..faults.len().min(5)].join("\n")
+    );
+    assert!(trouble as u64 >= count, "only {trouble} misfortunes in {count} networks");
+}
