@@ -93,7 +93,8 @@ impl Broker {
 
     fn send_next(&mut self, open: &mut Open, out: &mut Vec<u8>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
-        if let Some(id) = session.in_flight.take_resend() {
+        if session.in_flight.wants_resend() {
+            let Some(id) = session.in_flight.take_resend(usize::from(open.receive_max)) else { return Sent::Nothing };
             return self.send_again(open, id, out, now);
         }
         let bytes_max = self.settings.limits.queue_bytes_max;

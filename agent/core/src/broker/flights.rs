@@ -113,12 +113,15 @@ impl Flights {
         self.resends > 0
     }
 
-    /// The next that is to be sent again. It is not told a second time.
-    pub fn take_resend(&mut self) -> Option<PacketId> {
+    /// The next that is to be sent again. It is not told a second time. None while the client has as many before it as
+    /// it takes at once, which may be fewer than on the connection before.
+    pub fn take_resend(&mut self, receive_max: usize) -> Option<PacketId> {
         if self.resends == 0 {
             return None;
         }
-        let flight = self.all.iter_mut().find(|flight| flight.resend)?;
+        let sent = self.all.len() - self.resends;
+        let fits = |step: &Step| matches!(step, Step::Release) || sent < receive_max;
+        let flight = self.all.iter_mut().find(|flight| flight.resend).filter(|flight| fits(&flight.step))?;
         flight.resend = false;
         self.resends -= 1;
         Some(flight.id)
@@ -195,13 +198,13 @@ mod tests {
         (0..5).for_each(|_| flights.push(queued(&meter)));
         flights.resend_all();
         let id = |number| PacketId(NonZeroU16::new(number).unwrap());
-        assert_eq!(flights.take_resend(), Some(id(1)));
+        assert_eq!(flights.take_resend(9), Some(id(1)));
         assert!(flights.remove(id(2)));
         assert_eq!(
             (flights.release(id(3)), flights.release(id(3)), flights.release(id(9))),
             (Some(true), Some(false), None)
         );
-        assert_eq!((flights.take_resend(), flights.take_resend()), (Some(id(4)), Some(id(5))));
-        assert!(!flights.wants_resend() && flights.take_resend().is_none());
+        assert_eq!((flights.take_resend(9), flights.take_resend(9)), (Some(id(4)), Some(id(5))));
+        assert!(!flights.wants_resend() && flights.take_resend(9).is_none());
     }
 }

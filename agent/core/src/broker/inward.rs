@@ -89,7 +89,7 @@ impl Broker {
                     let message = self.inward_message(inward);
                     self.accept(message, found, None, now);
                 }
-                RoomHere::NoMemory | RoomHere::NoMemoryFor(_) => {
+                RoomHere::NoMemoryFor(_) => {
                     let cost = cost(size, found.len());
                     // One that no waiting makes room for is dropped whatever the store says.
                     if self.settings.when_full == WhenFull::DropNewest || !self.could_be_stored(cost) {

@@ -185,7 +185,6 @@ impl Broker {
             RoomHere::Behind(who) => Room::WaitFor(who),
             RoomHere::Blocked(_) | RoomHere::NoMemoryFor(_) if version == Version::V5 => Room::Refuse,
             RoomHere::Blocked(who) | RoomHere::NoMemoryFor(who) => Room::WaitFor(who),
-            RoomHere::NoMemory => Room::Refuse,
         }
     }
 
@@ -215,13 +214,9 @@ impl Broker {
             let session = self.sessions.get(*who);
             session.is_some_and(|session| session.is_moving() && session.holds_something())
         };
-        if let Some((who, _)) = found.iter().find(reads) {
-            return RoomHere::Behind(*who);
-        }
-        match self.settings.when_full {
-            WhenFull::DropOldest => RoomHere::Enough,
-            WhenFull::DropNewest | WhenFull::Block => RoomHere::NoMemory,
-        }
+        // Whoever reads and holds nothing gets it though: it must not miss what others hold the memory for. Those who
+        // do not read lose it, each by itself, where they may.
+        found.iter().find(reads).map_or(RoomHere::Enough, |(who, _)| RoomHere::Behind(*who))
     }
 
     /// Whether so much more may wait for those who do not read.
@@ -481,7 +476,6 @@ pub(super) enum RoomHere {
     Blocked(Key),
     /// Somebody has room, stands still, and may lose nothing, but there is no memory to store it in.
     NoMemoryFor(Key),
-    NoMemory,
 }
 
 /// What may wait for those who do not read, so that something is left for those who do.

@@ -5,6 +5,7 @@ mod flow;
 mod hostile;
 mod limits;
 mod memory;
+mod model;
 mod publish;
 mod seam;
 mod seam_inward;

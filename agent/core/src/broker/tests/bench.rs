@@ -308,7 +308,7 @@ impl Bench {
         self.read(conn, &bytes)
     }
 
-    fn read(&mut self, conn: ConnId, mut bytes: &[u8]) -> Vec<Heard> {
+    pub fn read(&mut self, conn: ConnId, mut bytes: &[u8]) -> Vec<Heard> {
         let version = self.versions.get(&conn).copied().unwrap_or(V311);
         let mut heard = Vec::new();
         while !bytes.is_empty() {

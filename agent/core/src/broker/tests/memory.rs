@@ -108,6 +108,27 @@ fn at_the_limit_of_memory_a_publisher_waits_for_those_who_read_and_they_miss_not
     }
 }
 
+#[test]
+fn whoever_reads_gets_what_is_acknowledged_however_full_the_memory_is() {
+    for (when_full, version) in [(WhenFull::DropNewest, V311), (WhenFull::DropNewest, V5), (WhenFull::Block, V311)] {
+        let mut bench = with_memory(10_000);
+        bench.broker.handle_settings(crate::broker::Settings { when_full, ..settings_with_memory(10_000) }, bench.now);
+        let (from, to) = (bench.client(version, "p"), bench.client(V311, "s"));
+        bench.subscribe(to, "t", Q1);
+        let text = "x".repeat(1_000);
+        for number in 1..=12 {
+            let topic = number.to_string();
+            bench.publish(from, Publish { retain: true, ..message(&topic, &text, Q0, 0) });
+        }
+        assert!(bench.broker.memory_bytes() > 10_000, "the memory is full");
+        for number in 1..=20 {
+            bench.publish(from, message("t", &text, Q1, number));
+            assert_eq!(bench.take_all(to).len(), 1, "{when_full:?}, {version:?}");
+            assert_eq!(bench.next(from), Heard::PubAck(number, Reason::SUCCESS));
+        }
+    }
+}
+
 fn settings_with_memory(bytes: u64) -> crate::broker::Settings {
     let mut settings = settings();
     settings.limits.memory_bytes_max = bytes;

@@ -228,6 +228,28 @@ fn mqtt5_3_3_4_7_no_more_than_receive_maximum_are_on_their_way() {
 }
 
 #[test]
+fn mqtt5_4_9_a_smaller_receive_maximum_holds_for_what_is_sent_again_too() {
+    let mut bench = Bench::new();
+    let from = bench.client(V5, "p");
+    let to = bench.connect(durable(V5, "s"));
+    bench.subscribe(to, "t", Q1);
+    for number in 1..=4 {
+        bench.publish(from, message("t", &number.to_string(), Q1, number));
+    }
+    assert_eq!(bench.messages(to).len(), 4);
+    bench.drop_socket(to);
+    let again = bench.greet(Connect { receive_max: NonZeroU16::new(2), ..durable(V5, "s") });
+    let heard = bench.hear(again);
+    let id = |heard: &Heard| if let Heard::Publish(message) = heard { Some(message.id) } else { None };
+    let ids: Vec<u16> = heard.iter().filter_map(id).collect();
+    assert_eq!(ids.len(), 2, "{heard:?}");
+    for id in ids {
+        bench.send(again, &Packet::PubAck(ack(id)));
+    }
+    assert_eq!(bench.take_all(again), ["3", "4"]);
+}
+
+#[test]
 fn mqtt5_3_3_4_9_more_than_our_receive_maximum_is_told() {
     let mut bench = Bench::limited(|limits| limits.inflight_max = 2);
     let from = bench.client(V5, "a");
