@@ -12,6 +12,7 @@ use std::time::Duration;
 use hobnail_core::assign::Link;
 use hobnail_core::ids::Name;
 use rustls::ClientConfig;
+use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -46,6 +47,8 @@ pub enum DialError {
     Connect(SocketAddr, io::Error),
     #[error("{0} did not prove to be it: {1}")]
     Handshake(SocketAddr, io::Error),
+    #[error("{0} refuses this machine: it is of another network there, or not in the topology ({1})")]
+    Refused(SocketAddr, io::Error),
     #[error("no answer within {} s", DIAL_MAX.as_secs())]
     TimedOut,
 }
@@ -163,7 +166,7 @@ pub(super) async fn first_of<T: 'static, F: Future<Output = Result<T, DialError>
 /// That somebody answered and was another says more than that nobody did.
 fn more_telling(before: Option<DialError>, error: DialError) -> DialError {
     match before {
-        Some(before @ DialError::Handshake(..)) => before,
+        Some(before @ (DialError::Handshake(..) | DialError::Refused(..))) => before,
         Some(_) | None => error,
     }
 }
@@ -177,7 +180,15 @@ async fn attempt(
     let stream = TcpStream::connect(address).await.map_err(|error| DialError::Connect(address, error))?;
     prepare(&stream).map_err(|error| DialError::Connect(address, error))?;
     let connected = TlsConnector::from(config).connect(any_name(), stream).await;
-    let (stream, session) = connected.map_err(|error| DialError::Handshake(address, error))?.into_inner();
+    let mut stream = connected.map_err(|error| DialError::Handshake(address, error))?;
+    // In TLS 1.3 the dialling side is through before the door has looked at its key. The other machine speaks first as
+    // soon as it has let us in; its words stay where they are.
+    match stream.fill_buf().await {
+        Ok(words) if !words.is_empty() => {}
+        Ok(_) => return Err(DialError::Refused(address, io::ErrorKind::UnexpectedEof.into())),
+        Err(error) => return Err(DialError::Refused(address, error)),
+    }
+    let (stream, session) = stream.into_inner();
     match pins.name_of(session.peer_certificates()) {
         Some((peer, key)) if *peer == to => Ok(Proved { peer: to, key: key.clone(), stream, session: session.into() }),
         Some(_) | None => Err(DialError::Handshake(address, io::Error::other("it has another's key"))),

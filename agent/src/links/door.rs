@@ -76,7 +76,7 @@ fn enter<N: Network>(stream: TcpStream, address: SocketAddr, links: &Links<N>, p
         }
     });
     if porch.crowd.join(origin, id, task.abort_handle()) {
-        add_one(&links.counters().crowded_out);
+        links.count(|counters| &mut counters.crowded_out);
     }
 }
 
@@ -103,10 +103,10 @@ impl Porch {
     fn refuse<N: Network>(&self, links: &Links<N>, address: SocketAddr, error: &DoorError) {
         debug!(%address, %error, "not let in at the agent door");
         match error {
-            DoorError::Stranger(_) => add_one(&links.counters().strangers),
-            DoorError::Gone(_) | DoorError::TimedOut => return add_one(&links.counters().unfinished),
+            DoorError::Stranger(_) => links.count(|counters| &mut counters.strangers),
+            DoorError::Gone(_) | DoorError::TimedOut => return links.count(|counters| &mut counters.unfinished),
         }
-        add_one(&self.untold);
+        self.untold.set(self.untold.get().saturating_add(1));
         if self.told.get().is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told.set(Some(Instant::now()));
             let times = self.untold.take();
@@ -160,8 +160,4 @@ pub(super) fn origin(address: IpAddr) -> IpAddr {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
-}
-
-fn add_one(counter: &Cell<u64>) {
-    counter.set(counter.get().saturating_add(1));
 }

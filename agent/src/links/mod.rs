@@ -47,7 +47,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The core, as far as links need it.
 pub trait Network: Clone + 'static {
     type Line: Inside + Unpin + 'static;
-    /// A link to `peer` stands: TLS has proved it. `None`: it is not wanted.
+    /// A link to `peer` stands: TLS has proved it. `None`: it is not wanted. Whoever was dialled must say something at
+    /// once: the dialling side waits for it.
     fn link_opened(&self, peer: &Name, side: Side) -> Option<(Self::Line, Rc<Wire>)>;
     /// The dial that was asked for has come to nothing.
     fn dial_failed(&self, to: &Name);
@@ -62,14 +63,14 @@ pub struct Proved {
 }
 
 /// What has come to the door, and to nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Had no key of this network, or did not speak our TLS.
-    pub strangers: Cell<u64>,
+    pub strangers: u64,
     /// Did not finish the handshake in time, or went away.
-    pub unfinished: Cell<u64>,
+    pub unfinished: u64,
     /// Gave way to others while too many shook hands at once.
-    pub crowded_out: Cell<u64>,
+    pub crowded_out: u64,
 }
 
 /// A handle on all links of this agent; cloning it gives another handle on the same.
@@ -82,7 +83,7 @@ struct Shared<N: Network> {
     places: RefCell<BTreeMap<Name, Rc<Place>>>,
     dials: RefCell<BTreeMap<Name, AbortHandle>>,
     open: RefCell<Vec<Open>>,
-    counters: Counters,
+    counters: Cell<Counters>,
 }
 
 struct Open {
@@ -109,13 +110,20 @@ impl<N: Network> Links<N> {
             places: RefCell::default(),
             dials: RefCell::default(),
             open: RefCell::default(),
-            counters: Counters::default(),
+            counters: Cell::default(),
         }))
     }
 
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.0.counters
+    pub fn counters(&self) -> Counters {
+        self.0.counters.get()
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Counters) -> &mut u64) {
+        let mut counters = self.0.counters.get();
+        let counter = what(&mut counters);
+        *counter = counter.saturating_add(1);
+        self.0.counters.set(counters);
     }
 
     /// Speak with those that `pins` holds, and find brokers where `links` says. What stands and is concerned by the
