@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hobnail_core::assign::Link;
 use hobnail_core::ids::Name;
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -45,8 +45,12 @@ pub enum DialError {
     NoAddress(Box<str>),
     #[error("failed to connect to {0}: {1}")]
     Connect(SocketAddr, io::Error),
-    #[error("{0} did not prove to be it: {1}")]
+    #[error("failed to shake hands with {0}: {1}")]
     Handshake(SocketAddr, io::Error),
+    #[error(
+        "what answers at {0} is another machine, or has another network's key: `hobnail key show` tells keys apart"
+    )]
+    Another(SocketAddr),
     #[error("{0} refuses this machine: it is of another network there, or not in the topology ({1})")]
     Refused(SocketAddr, io::Error),
     #[error("no answer within {} s", DIAL_MAX.as_secs())]
@@ -166,7 +170,7 @@ pub(super) async fn first_of<T: 'static, F: Future<Output = Result<T, DialError>
 /// That somebody answered and was another says more than that nobody did.
 fn more_telling(before: Option<DialError>, error: DialError) -> DialError {
     match before {
-        Some(before @ (DialError::Handshake(..) | DialError::Refused(..))) => before,
+        Some(before @ (DialError::Another(_) | DialError::Handshake(..) | DialError::Refused(..))) => before,
         Some(_) | None => error,
     }
 }
@@ -180,7 +184,7 @@ async fn attempt(
     let stream = TcpStream::connect(address).await.map_err(|error| DialError::Connect(address, error))?;
     prepare(&stream).map_err(|error| DialError::Connect(address, error))?;
     let connected = TlsConnector::from(config).connect(any_name(), stream).await;
-    let mut stream = connected.map_err(|error| DialError::Handshake(address, error))?;
+    let mut stream = connected.map_err(|error| explain(address, error))?;
     // In TLS 1.3 the dialling side is through before the door has looked at its key. The other machine speaks first as
     // soon as it has let us in; its words stay where they are.
     match stream.fill_buf().await {
@@ -191,6 +195,14 @@ async fn attempt(
     let (stream, session) = stream.into_inner();
     match pins.name_of(session.peer_certificates()) {
         Some((peer, key)) if *peer == to => Ok(Proved { peer: to, key: key.clone(), stream, session: session.into() }),
-        Some(_) | None => Err(DialError::Handshake(address, io::Error::other("it has another's key"))),
+        Some(_) | None => Err(DialError::Another(address)),
+    }
+}
+
+fn explain(address: SocketAddr, error: io::Error) -> DialError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls.is_some_and(|tls| *tls == CertificateError::ApplicationVerificationFailure.into()) {
+        true => DialError::Another(address),
+        false => DialError::Handshake(address, error),
     }
 }

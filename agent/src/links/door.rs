@@ -109,7 +109,7 @@ impl Porch {
         self.untold.set(self.untold.get().saturating_add(1));
         if self.told.get().is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told.set(Some(Instant::now()));
-            let times = self.untold.take();
+            let (times, address) = (self.untold.take(), address.ip().to_canonical());
             warn!(%address, %error, times, "someone without a key of this network came to the agent door");
         }
     }
