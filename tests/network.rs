@@ -224,7 +224,6 @@ fn a_hub_whose_cable_is_pulled_costs_nobody_a_message() {
 }
 
 #[test]
-#[ignore = "there is no hobnail promote yet"]
 fn promote_moves_everybody_and_nothing_is_lost() {
     let mut to_spare = false;
     let gaps = rounds(2, 1_000, "promoted", |lab| {
