@@ -188,6 +188,26 @@ fn an_agent_with_another_networks_key_gets_nowhere_and_is_counted() {
 }
 
 #[test]
+fn a_hub_with_a_relays_key_carries_what_it_cannot_read() {
+    let Some(mut lab) = Lab::new(&["hub"], &["a", "b"], QUICK) else { return };
+    lab.give_relay_key("hub");
+    for name in ["hub", "a", "b"] {
+        lab.start(name);
+    }
+    let at_hub = Subscriber::start(&lab, "hub", "line/#");
+    let ears = Subscriber::start(&lab, "b", "line/#");
+    await_path(&lab, "a", "b");
+    let mouth = Publisher::start(&lab, "a", "line/a", 100);
+    let own = Publisher::start(&lab, "b", "line/b", 100);
+    await_seq(&ears, "pub-a", 50);
+    for mouth in [mouth, own] {
+        let (name, sent) = mouth.finish();
+        expect_all(&ears, "b", &name, sent);
+    }
+    assert_eq!(at_hub.count(), 0, "a program on the relay was given a payload");
+}
+
+#[test]
 fn a_hub_that_is_killed_costs_nobody_a_message() {
     let gaps = rounds(2, 500, "hub killed", |lab| {
         lab.kill("hub");

@@ -155,6 +155,15 @@ impl Lab {
         self.machines.get_mut(name).expect("a machine").keys = keys;
     }
 
+    /// This machine gets only the half of the network's key that relays need.
+    pub fn give_relay_key(&mut self, name: &str) {
+        let keys = self.folder.path().join(format!("{name}-keys"));
+        fs::create_dir(&keys).expect("a folder");
+        let (from, to) = (self.keys(), keys.join("k1.key"));
+        hobnail(&["key", "relay", "k1", "--keys", &from.to_string_lossy(), "--output", &to.to_string_lossy()]);
+        self.machines.get_mut(name).expect("a machine").keys = keys;
+    }
+
     /// A command on that machine.
     pub fn command(&self, name: &str, program: &Path) -> Command {
         let mut command = Command::new("ip");
