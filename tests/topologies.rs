@@ -115,6 +115,21 @@ fn a_missing_key_file_and_an_open_one_are_told_with_the_cure() {
 }
 
 #[test]
+fn a_machine_with_nothing_but_devices_needs_no_network_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = folder.path().join("t.yaml");
+    let text = "version: 1\nnetwork: n\ndoors: { devices: { listen: \"127.0.0.1:1884\", plain: true } }\nbrokers:\n  hub: { host: 10.0.0.10 }\n\
+        clients:\n  plc: { device: true, password_file: plc.pw }\n";
+    fs::write(&topology, text).unwrap();
+    let file = folder.path().join("plc.pw");
+    fs::write(&file, "x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let loaded = load_from_disk(&topology, Some(folder.path()));
+    let told = loaded.report.render(hobnail_core::topology::report::Colour::Plain);
+    assert!(loaded.topology.is_some_and(|topology| topology.keys.is_none()), "{told}");
+}
+
+#[test]
 fn a_key_file_that_holds_no_key_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let topology = folder.path().join("t.yaml");

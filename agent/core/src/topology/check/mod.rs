@@ -8,7 +8,7 @@ mod settings;
 mod units;
 
 use super::load::{SecretFact, SecretFile, Surroundings};
-use super::model::Topology;
+use super::model::{Kind, Topology};
 use super::raw::RawTopology;
 use super::report::{Code, Report, Span};
 
@@ -29,7 +29,8 @@ pub fn check(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mu
     let heartbeat = settings::heartbeat(raw, report);
     let failover = settings::failover(raw, report);
     let built = machines::build(raw, surroundings, report);
-    let keys = settings::keys(raw, built.machines.len(), surroundings, report);
+    let agents = built.machines.values().filter(|machine| !matches!(machine.kind, Kind::Device { .. })).count();
+    let keys = settings::keys(raw, agents, surroundings, report);
     let topics = settings::topics(raw, report);
     if !report.is_clean() {
         // What follows weighs the rights of whole machines, and would only tell the problems above a second time.

@@ -38,14 +38,15 @@ pub fn failover(raw: &RawTopology, report: &mut Report) -> Failover {
     failover
 }
 
+/// An agent on its own has nobody to share a key with; devices come in by their passwords.
 pub fn keys(
     raw: &RawTopology,
-    machines: usize,
+    agents: usize,
     surroundings: &mut dyn Surroundings,
     report: &mut Report,
 ) -> Option<Keys> {
     let Some(named) = &raw.keys else {
-        let network = raw.network.as_ref().filter(|_| machines > 1)?;
+        let network = raw.network.as_ref().filter(|_| agents > 1)?;
         secret(SecretFile::Key(DEFAULT_KEY), network.span, surroundings, report);
         return Some(Keys { active: crate::ids::Name::new(DEFAULT_KEY).ok()?, accept: Vec::new() });
     };
