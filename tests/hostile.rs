@@ -7,6 +7,7 @@ mod run {
 mod siege {
     pub mod bent;
     pub mod bystanders;
+    mod framing;
     mod known_faults;
     pub mod stage;
     pub mod wire;
