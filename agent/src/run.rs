@@ -355,7 +355,7 @@ fn realm(
 ) -> anyhow::Result<(Realm, Option<Links<Realm>>)> {
     let epoch = Epoch::begin();
     // Nothing outlives the process yet, so each start is a new origin.
-    let identity = Identity { random: draw()?, incarnation: u32::from_ne_bytes(draw()?) };
+    let identity = Identity { random: draw()? };
     let network = network(wanted, fingerprint, key_directory, &identity, epoch.now())?;
     let broker = Broker::new(settings(wanted, network.is_some())?);
     let Some((node, pins)) = network else {

@@ -27,11 +27,10 @@ pub enum Frame<'a> {
     },
     /// Be my home no longer.
     Detach,
-    /// My copy of this stream ends at `upto`; `mark` tells apart copies that are not of one origin.
+    /// My copy of this stream ends at `upto`.
     Have {
         stream: StreamId,
         upto: u64,
-        mark: u64,
     },
     /// All copies are named: go on from there.
     Ready,
@@ -160,7 +159,7 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
         }),
         2 => Frame::Attach { fresh: from.fresh()? },
         3 => Frame::Detach,
-        4 => Frame::Have { stream: from.stream()?, upto: from.u64()?, mark: from.u64()? },
+        4 => Frame::Have { stream: from.stream()?, upto: from.u64()? },
         5 => Frame::Ready,
         6 => Frame::Record(from.carried()?),
         7 => Frame::Skip { stream: from.stream()?, from: from.u64()?, to: from.u64()? },
@@ -216,9 +215,9 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             2
         }
         Frame::Detach => 3,
-        Frame::Have { stream, upto, mark } => {
+        Frame::Have { stream, upto } => {
             put_stream(out, *stream);
-            put_numbers(out, &[*upto, *mark]);
+            put_numbers(out, &[*upto]);
             4
         }
         Frame::Ready => 5,

@@ -20,7 +20,7 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
         Frame::Attach { fresh: Fresh::No },
         Frame::Attach { fresh: Fresh::Restarted },
         Frame::Detach,
-        Frame::Have { stream, upto: a, mark: b },
+        Frame::Have { stream, upto: a },
         Frame::Ready,
         Frame::Record(carried),
         Frame::Skip { stream, from: a, to: b },

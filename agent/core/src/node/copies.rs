@@ -1,12 +1,21 @@
 //! The streams that this machine has a copy of, and who else has how much of each.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use super::link::LinkId;
 use super::{Held, Node, Progress, STREAMS_MAX, Ticket, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
+use crate::time::Now;
+
+/// An origin has forgotten what another broker is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    pub upto: u64,
+    /// The link by which it says so.
+    pub origin: LinkId,
+    pub since: Now,
+}
 
 #[derive(Debug, Default)]
 pub struct Copy {
@@ -26,7 +35,7 @@ pub struct Copy {
     /// Where it stood at the last sweep.
     pub swept: u64,
     /// The origin says, by this link, that what comes up to here is safe elsewhere; we do not believe it yet.
-    pub doubted: Option<(u64, LinkId)>,
+    pub doubted: Option<Doubt>,
     /// The other side was told where to go on, and has not yet.
     pub needed: bool,
     /// The newest stable number that the origin was told.
@@ -192,18 +201,4 @@ impl Node {
             self.write(Write::Trim { stream: id, upto: after });
         }
     }
-
-    /// Tells two copies apart that end at the same number but do not come from one origin; 0 where that is not known.
-    pub(super) fn mark(&self, id: StreamId, seq: u64) -> u64 {
-        let found = self.copies.get(&id).and_then(|copy| copy.stream.after(seq.saturating_sub(1)));
-        match found {
-            Some((at, record)) if at == seq => mark_of(record),
-            _ => 0,
-        }
-    }
-}
-
-/// The last bytes of an envelope authenticate all of it.
-fn mark_of(record: &Rc<crate::stream::Record>) -> u64 {
-    record.envelope.last_chunk().copied().map_or(0, u64::from_be_bytes)
 }

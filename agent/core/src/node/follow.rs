@@ -1,5 +1,7 @@
 //! What goes out by a link: for each stream that the other side follows, what it has not had yet, in order.
 
+use std::cmp::Reverse;
+
 use super::link::{Attached, Flow, Link, LinkId, WINDOW};
 use super::{Node, copies::Copy};
 use crate::envelope::SenderId;
@@ -60,10 +62,9 @@ impl Node {
 
     fn put_streams(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) {
         let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return };
-        // The greatest lane goes first.
-        let mut open: Vec<StreamId> = link.pending.iter().rev().copied().collect();
-        while let Some(stream) = open.first().copied() {
-            open.remove(0);
+        let mut open: Vec<StreamId> = link.pending.iter().copied().collect();
+        open.sort_by_key(turn);
+        for stream in open {
             match self.put_stream(id, stream, out, end, now) {
                 Stopped::AtTheEnd => {
                     if let Some(link) = self.links.get_mut(&id) {
@@ -162,14 +163,14 @@ impl Node {
     }
 
     /// Streams that the other broker lags behind in go to it by this link too, whoever should have sent them.
-    pub(super) fn relay_what_lags(&mut self, id: LinkId, sender: SenderId) {
+    pub(super) fn relay_what_lags(&mut self, id: LinkId) {
         if !self.settings.is_broker() {
             return self.ask_transmit(id);
         }
         let Some(link) = self.links.get_mut(&id).filter(|link| link.ready && link.is_broker) else {
             return self.ask_transmit(id);
         };
-        for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender) {
+        for (stream, copy) in &self.copies {
             let flow = link.flows.entry(*stream).or_default();
             let lags = flow.acked < copy.swept && flow.told <= flow.acked;
             if lags && !flow.relayed {
@@ -183,20 +184,25 @@ impl Node {
     }
 }
 
+/// The greatest lane goes first; in each lane, what is left of a machine's earlier lives.
+pub fn turn(stream: &StreamId) -> impl Ord + use<> {
+    (Reverse(stream.lane), stream.sender, stream.incarnation)
+}
+
 /// Whether this stream goes out by this link.
 fn goes_by(role: &crate::assign::Role, me: SenderId, link: &Link, stream: StreamId, copy: &Copy) -> bool {
-    if stream.sender == link.sender || !link.ready {
+    if !link.ready {
         return false;
     }
     let is_broker = matches!(role, crate::assign::Role::Broker { .. });
     match (is_broker, link.is_broker) {
         // A client sends its own to its home.
         (false, _) => stream.sender == me && link.attached == Attached::Yes,
-        (true, false) => link.attached == Attached::Yes,
+        (true, false) => link.attached == Attached::Yes && stream.sender != link.sender,
         // Another broker gets from us what comes from here, and the rest only where it lags.
         (true, true) => {
             let relayed = || link.flows.get(&stream).is_some_and(|flow| flow.relayed);
-            stream.sender == me || copy.by_origin || relayed()
+            stream.sender == me || (copy.by_origin && stream.sender != link.sender) || relayed()
         }
     }
 }

@@ -131,11 +131,11 @@ impl Node {
             (Phase::Closing, _) => {}
             (Phase::Open, Frame::Attach { fresh }) => self.attach_comes(id, *fresh),
             (Phase::Open, Frame::Detach) => self.detach_comes(id, now),
-            (Phase::Open, Frame::Have { stream, upto, mark }) => self.have_comes(id, *stream, *upto, *mark, now),
+            (Phase::Open, Frame::Have { stream, upto }) => self.have_comes(id, *stream, *upto),
             (Phase::Open, Frame::Ready) => self.ready_comes(id, now),
             (Phase::Open, Frame::Record(carried)) => self.record_comes(id, carried, now),
             (Phase::Open, Frame::Skip { stream, from, to }) => self.skip_comes(id, *stream, *from, *to),
-            (Phase::Open, Frame::Trimmed { stream, upto }) => self.trimmed_comes(id, *stream, *upto),
+            (Phase::Open, Frame::Trimmed { stream, upto }) => self.trimmed_comes(id, *stream, *upto, now),
             (Phase::Open, Frame::Got(got)) => self.got_comes(id, *got, now),
             (Phase::Open, Frame::Need { stream, from }) => self.need_comes(id, *stream, *from),
             (Phase::Open, Frame::Retained(carried)) => self.retained_comes(id, carried, now),
@@ -206,7 +206,7 @@ impl Node {
         for (stream, copy) in self.copies.iter().filter(|(stream, _)| of_interest(stream)) {
             let upto = copy.stream.last();
             if upto > 0 {
-                encode(&Frame::Have { stream: *stream, upto, mark: self.mark(*stream, upto) }, &mut out);
+                encode(&Frame::Have { stream: *stream, upto }, &mut out);
             }
         }
         encode(&Frame::Ready, &mut out);
@@ -254,16 +254,13 @@ impl Node {
         self.tell_attached(now);
     }
 
-    fn have_comes(&mut self, id: LinkId, stream: StreamId, upto: u64, mark: u64, now: Now) {
+    fn have_comes(&mut self, id: LinkId, stream: StreamId, upto: u64) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (sender, is_broker) = (link.sender, link.is_broker);
         if link.flows.len() >= super::STREAMS_MAX && !link.flows.contains_key(&stream) {
             return;
         }
         link.restart(stream, upto);
-        if stream.sender == self.me && is_broker && self.disagrees(stream, upto, mark) {
-            return self.begin_anew(stream, now);
-        }
         if let Some(copy) = self.copies.get_mut(&stream) {
             if is_broker {
                 // A disk that was wiped counts as wiped. What is on it otherwise, it tells when all is named.
@@ -274,16 +271,6 @@ impl Node {
                 *cursor = (*cursor).min(upto);
             }
         }
-    }
-
-    /// Whether another machine's copy of our own stream cannot be of what we wrote.
-    fn disagrees(&self, stream: StreamId, upto: u64, mark: u64) -> bool {
-        if !self.outbox.streams().any(|own| own == stream) {
-            return false;
-        }
-        let last = self.copies.get(&stream).map_or(0, |copy| copy.stream.last());
-        let ours = self.mark(stream, upto);
-        upto > last || (mark != 0 && ours != 0 && mark != ours)
     }
 
     fn ready_comes(&mut self, id: LinkId, now: Now) {
@@ -322,7 +309,7 @@ impl Node {
             link.pending.extend(all);
         }
         self.tell_attached(now);
-        self.relay_what_lags(id, sender);
+        self.relay_what_lags(id);
         self.tell_everything(id);
     }
 
@@ -414,7 +401,7 @@ impl Node {
                 copy.source = None;
                 copy.needed = false;
             }
-            if copy.doubted.is_some_and(|(_, origin)| origin == id) {
+            if copy.doubted.is_some_and(|doubt| doubt.origin == id) {
                 copy.doubted = None;
             }
         }

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::copies::{Copy, Doubt};
 use super::link::{Attached, Link, LinkId};
-use super::{Node, copies::Copy};
+use super::retained::Appended;
+use super::{DOUBT_MAX, Node};
 use crate::envelope::{Header, SenderId};
 use crate::frame::{Carried, Frame, Got};
 use crate::stream::{Need, Record, StreamId};
@@ -33,7 +35,7 @@ impl Node {
             let record = Rc::new(unpack(carried, header, now));
             let is_next = self.copies.get(&stream).map_or(0, |copy| copy.stream.last()) + 1 == seq;
             if is_next && record.stamp.retain && self.settings.is_broker() {
-                self.note_retained(&record, stream.sender);
+                self.note_retained(&record, stream.sender, Appended::Here);
             }
             self.append(stream, seq, record, Some(id))
         } else {
@@ -79,55 +81,64 @@ impl Node {
         !by_broker && self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some())
     }
 
-    /// The other side has forgotten what came before, since it is safe elsewhere. If this disk was wiped, "elsewhere"
-    /// may be a broker that is not here yet: wait for it, but not for ever.
-    pub(super) fn trimmed_comes(&mut self, id: LinkId, stream: StreamId, upto: u64) {
+    /// The other side has forgotten what came before, since it is safe elsewhere. We may be the ones who do not have it
+    /// yet: then it is to come from another broker.
+    pub(super) fn trimmed_comes(&mut self, id: LinkId, stream: StreamId, upto: u64, now: Now) {
         let Some(link) = self.links.get(&id) else { return };
         if matches!(road(self, link, stream), Road::Wrong) {
             self.counters.frames_refused += 1;
             return;
         }
-        let (by_broker, settled) = (link.is_broker, self.settled);
+        let by_broker = link.is_broker;
         let Some(copy) = self.copy(stream) else { return };
         let from = copy.stream.last() + 1;
         if upto < from {
             return;
         }
-        if !by_broker && !settled {
-            copy.doubted = Some((upto, id));
+        if !by_broker && self.settings.waits_for_others() {
+            let doubt = Doubt { upto, origin: id, since: now };
+            if let Some(copy) = self.copies.get_mut(&stream) {
+                copy.doubted = Some(doubt);
+            }
             self.counters.doubted += 1;
-            return;
+            return self.weigh_doubts(now);
         }
-        copy.doubted = None;
         let added = self.skip(stream, from, upto, Some(id));
         self.answer_growth(id, stream, added);
     }
 
-    /// What was doubted is believed from now on: let the origins go on.
-    pub(super) fn doubt_no_longer(&mut self) {
-        let doubted: Vec<StreamId> =
-            self.copies.iter().filter(|(_, copy)| copy.doubted.is_some()).map(|(id, _)| *id).collect();
-        doubted.into_iter().for_each(|stream| self.end_doubt(stream));
-    }
-
-    fn end_doubt(&mut self, stream: StreamId) {
-        let Some(copy) = self.copies.get_mut(&stream) else { return };
-        if let Some((_, origin)) = copy.doubted.take() {
+    /// A stretch is nowhere any more if all other brokers are here and none has it; or if one of them has not come for
+    /// long.
+    pub(super) fn weigh_doubts(&mut self, now: Now) {
+        let others = self.settings.brokers.len();
+        let brokers: Vec<&Link> = self.links.values().filter(|link| link.is_broker && link.ready).collect();
+        let mut over = Vec::new();
+        for (stream, copy) in &self.copies {
+            let Some(doubt) = copy.doubted else { continue };
+            let last = copy.stream.last();
+            let has_more = |link: &&Link| link.flows.get(stream).is_some_and(|flow| flow.acked > last);
+            let waited = now.since(doubt.since) >= DOUBT_MAX;
+            let nowhere = brokers.len() >= others && !brokers.iter().any(has_more);
+            if last >= doubt.upto || nowhere || waited {
+                over.push((*stream, doubt));
+            }
+        }
+        for (stream, doubt) in over {
+            let Some(copy) = self.copies.get_mut(&stream) else { continue };
+            copy.doubted = None;
             let from = copy.stream.last() + 1;
-            self.say_frame(origin, &Frame::Need { stream, from });
+            if doubt.upto >= from {
+                let added = self.skip(stream, from, doubt.upto, Some(doubt.origin));
+                self.answer_growth(doubt.origin, stream, added);
+            }
+            let from = self.copies.get(&stream).map_or(1, |copy| copy.stream.last() + 1);
+            self.say_frame(doubt.origin, &Frame::Need { stream, from });
         }
     }
 
     fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Need>) {
         match added {
-            Ok(()) => {
-                let copy = self.copies.get(&stream);
-                // What was missing has come from another broker.
-                if copy.is_some_and(|copy| copy.doubted.is_some_and(|(upto, _)| copy.stream.last() >= upto)) {
-                    self.end_doubt(stream);
-                }
-                self.owe_got(id, stream);
-            }
+            Ok(()) => self.owe_got(id, stream),
             Err(Need { from }) => {
                 let asked = self.copies.get_mut(&stream).map(|copy| std::mem::replace(&mut copy.needed, true));
                 // Once is enough: what is on its way now would each ask again.
@@ -158,7 +169,9 @@ impl Node {
             link.answered(got.stream, received);
         }
         let more = !link.pending.is_empty();
-        if let Some(copy) = self.copies.get_mut(&got.stream) {
+        // What another broker holds counts also for a stream that comes here only later.
+        let copy = if is_broker { self.copy(got.stream) } else { self.copies.get_mut(&got.stream) };
+        if let Some(copy) = copy {
             note_progress(copy, sender, is_broker, got);
         }
         if is_broker {
@@ -199,8 +212,11 @@ fn note_progress(copy: &mut Copy, sender: SenderId, is_broker: bool, got: Got) {
 
 /// A client sends its own streams, and to the broker that it is attached to. A broker sends what it has.
 fn road(node: &Node, link: &Link, stream: StreamId) -> Road {
-    let fits = if link.is_broker {
-        stream.sender != node.me && (node.settings.is_broker() || link.attached == Attached::Yes)
+    let fits = if link.is_broker && node.settings.is_broker() {
+        // What earlier lives of ours sent may be there and not here, if this disk was wiped.
+        !node.outbox.is_current(stream)
+    } else if link.is_broker {
+        stream.sender != node.me && link.attached == Attached::Yes
     } else {
         stream.sender == link.sender && link.attached == Attached::Yes
     };

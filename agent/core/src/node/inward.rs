@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::parked::Parked;
-use super::retained::Rank;
-use super::{Held, Node, Progress, Write};
+use super::retained::{Appended, Rank};
+use super::{Held, Node, Progress, Write, follow};
 use crate::broker::{Inward, Retain};
 use crate::envelope::{OpenError, SenderId};
 use crate::hlc::Hlc;
@@ -110,7 +110,7 @@ impl Node {
                 return Some(delivery);
             }
         }
-        while let Some(stream) = self.deliverable.last().copied() {
+        while let Some(stream) = self.deliverable.iter().min_by_key(|stream| follow::turn(stream)).copied() {
             let next = self.copies.get(&stream).and_then(|copy| copy.stream.after(copy.delivered));
             let Some((seq, record)) = next.map(|(seq, record)| (seq, record.clone())) else {
                 self.deliverable.remove(&stream);
@@ -202,7 +202,7 @@ impl Node {
         let stamp = record.stamp;
         self.clock.hear(Hlc(stamp.hlc));
         let retain = if stamp.retain {
-            self.note_retained(&record, sender);
+            self.note_retained(&record, sender, Appended::Elsewhere);
             let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
             if newest { Retain::Live } else { Retain::No }
         } else {

@@ -68,9 +68,12 @@ const INTEREST_WAIT: Duration = Duration::from_millis(20);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// How often it tells it again though nothing has changed.
 const STATUS_REPEAT: Duration = Duration::from_secs(60);
-/// After its start a broker waits so long for the others before it believes that a stretch is nowhere any more, and
-/// before it forgets anything that a machine might still come for.
+/// After its start a broker waits so long for the others before it calls itself in step, and before it forgets anything
+/// that a machine might still come for.
 const GRACE: Duration = Duration::from_secs(30);
+/// A broker that lacks what an origin has forgotten waits so long for a broker that may have it: long enough for one
+/// that restarts, while the stream stands still. Then what is missing is given up.
+const DOUBT_MAX: Duration = Duration::from_secs(600);
 /// Streams that a machine keeps track of: of a hundred machines, the last few boots and lanes.
 const STREAMS_MAX: usize = 4_096;
 
@@ -120,7 +123,7 @@ pub struct Node {
     /// No stamp passes this before it is written that one does.
     clock_saved: Hlc,
     salt: BootSalt,
-    /// Incarnations drawn since start, each with a salt of its own.
+    /// Salts drawn since start.
     drawn: u32,
     /// `None` where this machine only relays.
     sealer: Option<Sealer>,
@@ -179,6 +182,7 @@ impl Node {
     #[must_use]
     pub fn new(settings: Settings, identity: &Identity, saved: Saved, now: Now) -> Self {
         let me = SenderId::of(&settings.network, &settings.me);
+        let life = saved.lives.saturating_add(1);
         let opener = Opener::new(&settings.keyring);
         let sealer = Sealer::new(&settings.keyring, &settings.me, identity.salt()).ok();
         let (every, waits) = (settings.heartbeat.every, settings.waits_for_others());
@@ -198,7 +202,7 @@ impl Node {
             by_peer: BTreeMap::new(),
             links_opened: 0,
             copies: BTreeMap::new(),
-            outbox: Outbox::new(me, identity),
+            outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),
             interests: BTreeMap::new(),
             wanted: BTreeSet::new(),
@@ -230,6 +234,7 @@ impl Node {
             actions: VecDeque::new(),
             settings,
         };
+        node.write(Write::Lives(life));
         node.restore(saved);
         node.settle(now);
         node

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::settings::{Identity, redraw};
+use super::retained::Appended;
 use super::{Action, Node, Promise, Write, promise};
 use crate::broker::{Content, OfferId};
-use crate::envelope::{ContentType, Sealer, SenderId, Stamp};
+use crate::envelope::{ContentType, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
 use crate::stream::{Record, StreamId};
 use crate::time::Now;
@@ -29,8 +29,6 @@ struct Own {
     waiting: VecDeque<Waiting>,
     /// On at least one broker's disk.
     elsewhere: u64,
-    /// Written by an earlier life.
-    restored: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,45 +39,26 @@ struct Waiting {
 }
 
 impl Outbox {
-    pub fn new(me: SenderId, identity: &Identity) -> Self {
-        let own = |lane: Lane| {
-            let incarnation = if lane.is_kept() { identity.incarnation } else { identity.of_memory() };
-            (lane, Own::new(StreamId { lane, sender: me, incarnation }))
-        };
+    /// Streams are of one life of a machine: a disk that was restored or cloned can use no number twice.
+    pub fn new(me: SenderId, incarnation: u32) -> Self {
+        let own = |lane: Lane| (lane, Own::new(StreamId { lane, sender: me, incarnation }));
         Self { lanes: [Lane::Memory, Lane::Disk, Lane::Urgent].map(own).into(), full_said: false }
+    }
+
+    /// Whether this life of ours writes to it.
+    pub fn is_current(&self, id: StreamId) -> bool {
+        self.lanes.get(&id.lane).is_some_and(|own| own.id == id)
     }
 
     /// Offers that are not settled.
     pub fn unsettled(&self) -> usize {
         self.lanes.values().map(|own| own.waiting.len()).sum()
     }
-
-    pub fn streams(&self) -> impl Iterator<Item = StreamId> {
-        self.lanes.values().map(|own| own.id)
-    }
-
-    /// The lane went on under this one before.
-    pub fn set_incarnation(&mut self, lane: Lane, incarnation: u32) {
-        if let Some(own) = self.lanes.get_mut(&lane) {
-            own.id.incarnation = incarnation;
-        }
-    }
-
-    /// What an earlier life wrote of a stream ends at `last`.
-    pub fn restored(&mut self, id: StreamId, last: u64) {
-        if let Some(own) = self.lanes.get_mut(&id.lane).filter(|own| own.id == id) {
-            own.restored = last;
-        }
-    }
-
-    fn is_current(&self, id: StreamId) -> bool {
-        self.lanes.get(&id.lane).is_some_and(|own| own.id == id)
-    }
 }
 
 impl Own {
     fn new(id: StreamId) -> Self {
-        Self { id, waiting: VecDeque::new(), elsewhere: 0, restored: 0 }
+        Self { id, waiting: VecDeque::new(), elsewhere: 0 }
     }
 }
 
@@ -165,7 +144,7 @@ impl Node {
         }
         let record = Rc::new(Record { topic: message.topic.clone(), envelope: envelope.into(), expires, stamp });
         if stamp.retain {
-            self.note_retained(&record, self.me);
+            self.note_retained(&record, self.me, Appended::Here);
         }
         self.counters.offered += 1;
         self.append(id, seq, record, None).ok()?;
@@ -209,57 +188,6 @@ impl Node {
             self.trim(id, stable);
             self.say_room();
         }
-    }
-
-    /// Another machine's copy of our own stream is not what we wrote: this disk was restored or cloned. What is here and
-    /// nowhere else goes on as a new stream.
-    pub(super) fn begin_anew(&mut self, id: StreamId, now: Now) {
-        if !self.outbox.is_current(id) {
-            return;
-        }
-        self.counters.incarnations += 1;
-        self.drawn += 1;
-        let (salt, incarnation) = redraw(self.salt, self.drawn);
-        self.sealer = Sealer::new(&self.settings.keyring, &self.settings.me, salt).ok();
-        let next = StreamId { incarnation, ..id };
-        let Some(own) = self.outbox.lanes.get_mut(&id.lane) else { return };
-        let waiting = std::mem::take(&mut own.waiting);
-        // Who has more of the stream than we do has all that an earlier life wrote and that we still hold.
-        let mut cursor = own.restored;
-        *own = Own::new(next);
-        self.write(Write::Incarnation { lane: id.lane, incarnation });
-        let Some(old) = self.copies.remove(&id) else { return };
-        self.bytes -= old.stream.bytes();
-        let mut moved = BTreeMap::new();
-        while let Some((seq, record)) = old.stream.after(cursor) {
-            cursor = seq;
-            let Some(again) = self.seal_again(record, next, now) else { continue };
-            moved.insert(seq, again);
-        }
-        if let Some(own) = self.outbox.lanes.get_mut(&id.lane) {
-            own.waiting = waiting
-                .into_iter()
-                .filter_map(|waiting| Some(Waiting { seq: *moved.get(&waiting.seq)?, ..waiting }))
-                .collect();
-        }
-        self.settle_offers(next);
-    }
-
-    fn seal_again(&mut self, record: &Record, next: StreamId, now: Now) -> Option<u64> {
-        let mut body = std::mem::take(&mut self.scratch);
-        let opened = self.opener.open(&record.envelope, &record.topic, &mut body).is_ok();
-        let seq = self.copies.get(&next).map_or(0, |copy| copy.stream.last()) + 1;
-        let stamp = Stamp { seq, incarnation: next.incarnation, hlc: self.stamp(now).0, ..record.stamp };
-        let mut envelope = Vec::new();
-        let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(stamp, &record.topic, &body, &mut envelope));
-        self.scratch = body;
-        if !opened || !matches!(sealed, Some(Ok(()))) {
-            self.counters.unsealed += 1;
-            return None;
-        }
-        let record = Record { envelope: envelope.into(), stamp, ..record.clone() };
-        self.append(next, seq, Rc::new(record), None).ok()?;
-        Some(seq)
     }
 
     pub(super) fn is_full(&self) -> bool {

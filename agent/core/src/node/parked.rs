@@ -53,7 +53,7 @@ impl Node {
         if !goes_on {
             // What another sealer may have used before this one, this one must not use again.
             self.drawn += 1;
-            let (salt, _) = redraw(self.salt, self.drawn);
+            let salt = redraw(self.salt, self.drawn);
             self.sealer = Sealer::new(&keyring, &self.settings.me, salt).ok();
         }
         let ready = self.loose.parked.take(&keyring);

@@ -24,6 +24,13 @@ pub struct Retained {
     bytes: u64,
 }
 
+/// Whether a retained message goes into a stream that this machine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    Here,
+    Elsewhere,
+}
+
 impl Retained {
     pub fn len(&self) -> usize {
         self.topics.len()
@@ -52,7 +59,7 @@ impl Retained {
 
 impl Node {
     /// If it is newer than what is known of its topic, it is what is known from now on.
-    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) {
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId, appended: Appended) {
         let rank = Rank { hlc: record.stamp.hlc, sender };
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
             return;
@@ -65,7 +72,10 @@ impl Node {
         }
         let kept = self.settings.is_broker().then(|| record.clone());
         self.retained.put(record.topic.clone(), rank, kept);
-        self.write(Write::Retained { sender, record: record.clone() });
+        // What stands in a stream that is kept here is found there again: the two cannot part in a power cut.
+        if !(record.stamp.lane.is_kept() && appended == Appended::Here) {
+            self.write(Write::Retained { sender, record: record.clone() });
+        }
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.

@@ -15,7 +15,6 @@ use crate::hlc::Hlc;
 use crate::ids::Name;
 use crate::stream::{Stream, StreamId};
 use crate::time::Now;
-use crate::topology::model::Lane;
 
 /// The clock is saved this far ahead, so that it is written seldom and never goes back over a restart.
 const CLOCK_AHEAD: u64 = 60_000 << 16;
@@ -43,11 +42,8 @@ pub enum Write {
         stream: StreamId,
         upto: u64,
     },
-    /// The lane goes on under this incarnation.
-    Incarnation {
-        lane: Lane,
-        incarnation: u32,
-    },
+    /// How many lives there were, with this one.
+    Lives(u32),
     Retained {
         sender: SenderId,
         record: Held,
@@ -65,7 +61,7 @@ pub enum Write {
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     pub(super) copies: BTreeMap<StreamId, SavedCopy>,
-    pub(super) incarnations: BTreeMap<Lane, u32>,
+    pub(super) lives: u32,
     pub(super) retained: BTreeMap<Box<str>, (Rank, Held)>,
     pub(super) facts: BTreeMap<(Name, Kind), Said>,
     pub(super) clock: Hlc,
@@ -83,6 +79,9 @@ impl Saved {
     pub fn apply(&mut self, write: Write) {
         match write {
             Write::Append { stream, seq, record } => {
+                if record.stamp.retain {
+                    self.retain(stream.sender, record.clone());
+                }
                 let stream = &mut self.copies.entry(stream).or_default().stream;
                 // A gap ends what can be believed of a stream; the rest is fetched again.
                 if stream.append(seq, record).is_ok() {
@@ -102,19 +101,19 @@ impl Saved {
                 let copy = self.copies.entry(stream).or_default();
                 copy.delivered = copy.delivered.max(upto);
             }
-            Write::Incarnation { lane, incarnation } => {
-                self.incarnations.insert(lane, incarnation);
-            }
-            Write::Retained { sender, record } => {
-                let rank = Rank { hlc: record.stamp.hlc, sender };
-                if self.retained.get(&record.topic).is_none_or(|(known, _)| *known < rank) {
-                    self.retained.insert(record.topic.clone(), (rank, record));
-                }
-            }
+            Write::Lives(count) => self.lives = self.lives.max(count),
+            Write::Retained { sender, record } => self.retain(sender, record),
             Write::Fact { owner, kind, said } => {
                 self.facts.insert((owner, kind), said);
             }
             Write::Clock(hlc) => self.clock = self.clock.max(hlc),
+        }
+    }
+
+    fn retain(&mut self, sender: SenderId, record: Held) {
+        let rank = Rank { hlc: record.stamp.hlc, sender };
+        if self.retained.get(&record.topic).is_none_or(|(known, _)| *known < rank) {
+            self.retained.insert(record.topic.clone(), (rank, record));
         }
     }
 
@@ -160,9 +159,6 @@ impl Node {
         self.fresh = if saved.is_empty() { Fresh::New } else { Fresh::Restarted };
         self.clock.hear(saved.clock);
         self.clock_saved = saved.clock;
-        for (lane, incarnation) in saved.incarnations {
-            self.outbox.set_incarnation(lane, incarnation);
-        }
         for (id, SavedCopy { stream, delivered }) in saved.copies {
             self.bytes += stream.bytes();
             let Some(copy) = self.copy(id) else { continue };
@@ -170,9 +166,7 @@ impl Node {
             copy.delivered = delivered;
             copy.synced = delivered;
             copy.stream = stream;
-            let last = copy.stream.last();
-            copy.swept = last;
-            self.outbox.restored(id, last);
+            copy.swept = copy.stream.last();
             if !self.keeps(id)
                 && let Some(copy) = self.copies.get_mut(&id)
             {

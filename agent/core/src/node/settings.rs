@@ -94,8 +94,6 @@ impl Settings {
 pub struct Identity {
     /// 32 bytes from the system's random source, drawn at start.
     pub random: [u8; 32],
-    /// Drawn when the state directory was made.
-    pub incarnation: u32,
 }
 
 impl Identity {
@@ -113,9 +111,11 @@ impl Identity {
         u64::from_be_bytes(self.part(b"seed"))
     }
 
-    /// The incarnation of the lane that does not outlive the process.
-    pub(super) fn of_memory(&self) -> u32 {
-        u32::from_be_bytes(self.part(b"memory"))
+    /// Names the streams of this life: those of later lives sort behind, and no two are the same, even where two
+    /// machines go on from copies of one disk.
+    pub(super) fn incarnation(&self, life: u32) -> u32 {
+        let [_, a, b, c] = self.part(b"incarnation");
+        (life & 0xFFF) << 20 | u32::from_be_bytes([0, a, b, c]) & 0xF_FFFF
     }
 
     fn part<const N: usize>(&self, what: &[u8]) -> [u8; N] {
@@ -123,11 +123,9 @@ impl Identity {
     }
 }
 
-/// The salt and the incarnation of another life of the same process: `salt` is random, so what is made of it is too.
-pub(super) fn redraw(salt: BootSalt, count: u32) -> (BootSalt, u32) {
-    let hash: [u8; 32] = Sha256::new().chain_update(salt.0).chain_update(count.to_be_bytes()).finalize().into();
-    let [.., a, b, c, d] = hash;
-    (BootSalt(first(&hash)), u32::from_be_bytes([a, b, c, d]))
+/// Another salt of the same process: the first is random, so what is made of it is too.
+pub(super) fn redraw(salt: BootSalt, count: u32) -> BootSalt {
+    BootSalt(first(&Sha256::new().chain_update(salt.0).chain_update(count.to_be_bytes()).finalize().into()))
 }
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {

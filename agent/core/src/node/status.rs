@@ -49,8 +49,6 @@ pub struct Counters {
     pub doubted: u64,
     pub streams_refused: u64,
     pub retained_refused: u64,
-    /// Streams begun anew, because another machine's copy was not of this one.
-    pub incarnations: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -26,15 +26,11 @@ impl Node {
     pub(super) fn sweep(&mut self, now: Now) {
         self.judge_clients(now);
         self.tell_passed_over();
-        let links: Vec<(LinkId, SenderId)> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.is_broker && link.ready)
-            .map(|(id, link)| (*id, link.sender))
-            .collect();
+        let links: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.is_broker && link.ready).map(|(id, _)| *id).collect();
         if self.settings.is_broker() {
-            for (id, sender) in &links {
-                self.relay_what_lags(*id, *sender);
+            for id in &links {
+                self.relay_what_lags(*id);
             }
             self.weigh_step(now);
         }
@@ -44,7 +40,7 @@ impl Node {
             }
             self.announce(stream, None);
             if self.settings.is_broker() {
-                links.iter().for_each(|(id, _)| self.owe_got(*id, stream));
+                links.iter().for_each(|id| self.owe_got(*id, stream));
             }
         }
         self.say_room();
@@ -65,8 +61,8 @@ impl Node {
         let waited = now.since(self.started) >= GRACE;
         if !self.settled && caught_up && (waited || linked >= self.settings.brokers.len()) {
             self.settled = true;
-            self.doubt_no_longer();
         }
+        self.weigh_doubts(now);
         self.in_step = self.settled && caught_up;
     }
 

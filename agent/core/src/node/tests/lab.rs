@@ -32,8 +32,6 @@ pub struct Lab {
 
 pub struct Machine {
     pub node: Option<Node>,
-    /// Of its state directory.
-    incarnation: u32,
     wants: BTreeSet<String>,
     pub heard: Vec<Heard>,
     retained: BTreeMap<String, String>,
@@ -82,10 +80,9 @@ impl Lab {
             held: Vec::new(),
             boots: seed << 32,
         };
-        for (index, name) in names.iter().enumerate() {
+        for name in &names {
             let machine = Machine {
                 node: None,
-                incarnation: index as u32 + 1,
                 wants: BTreeSet::new(),
                 heard: Vec::new(),
                 retained: BTreeMap::new(),
@@ -108,7 +105,7 @@ impl Lab {
         let mut random = [0; 32];
         random[..8].copy_from_slice(&self.boots.to_be_bytes());
         let machine = self.machines.get_mut(name).unwrap();
-        let identity = Identity { random, incarnation: machine.incarnation };
+        let identity = Identity { random };
         let mut saved = Saved::default();
         machine.disk.writes.iter().for_each(|write| saved.apply(write.clone()));
         // What was read back is on disk.
@@ -162,13 +159,10 @@ impl Lab {
         disk.writes.truncate(disk.synced + unsynced * luck / 100);
     }
 
-    /// A new card: nothing is there, and it is another incarnation.
+    /// A new card: nothing is there.
     pub fn wipe(&mut self, name: &str) {
         self.kill(name);
-        self.count += 1;
-        let machine = self.machines.get_mut(name).unwrap();
-        machine.disk = Disk::default();
-        machine.incarnation += 1_000 + self.count as u32;
+        self.machines.get_mut(name).unwrap().disk = Disk::default();
     }
 
     /// An old copy of the card is put in.
