@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hobnail_core::agent::{Action, Agent};
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Verdict};
 use hobnail_core::ids::Name;
-use hobnail_core::node::{self, LinkId, Node, Side};
+use hobnail_core::node::{self, LinkId, Node, Pong, Side};
 use hobnail_core::time::Now;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -187,6 +187,21 @@ impl Realm {
     /// Make this broker everybody's home; `None` goes back to the order of the topology.
     pub fn promote(&self, broker: Option<&Name>) {
         self.with_node(|node, now| node.handle_promote(broker, now));
+    }
+
+    /// Ask whether that machine is there; `pong` tells. `None` where there is no network.
+    #[must_use]
+    pub fn ping(&self, machine: &Name) -> Option<u64> {
+        let now = self.now();
+        let number = self.0.agent.borrow_mut().with_node(now, |node| node.handle_ping(machine, now));
+        self.drain();
+        number
+    }
+
+    #[must_use]
+    pub fn pong(&self, number: u64) -> Pong {
+        let now = self.now();
+        self.0.agent.borrow_mut().with_node(now, |node| node.take_pong(number)).unwrap_or(Pong::Forgotten)
     }
 
     /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.

@@ -96,6 +96,10 @@ fn status_promote_and_presence_tell_of_the_whole_network() {
     assert_eq!(status["node"]["home"], "hub");
     network.status_when("spare", all_online);
 
+    let ponged = network.ask(&["ping", "press", "-c", "2", "-i", "0", "--name", "spare"]);
+    let text = String::from_utf8_lossy(&ponged.stdout);
+    assert!(text.starts_with("press: ") && text.contains("\n2 asked, 2 answered; shortest "), "{text}");
+
     let refused = network.ask(&["promote", "nobody", "--name", "press"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is hub, spare"));
@@ -112,6 +116,9 @@ fn status_promote_and_presence_tell_of_the_whole_network() {
     assert!(page.contains("\nmachine  state    since  role"), "{page}");
     let refused = network.ask(&["promote", "hub", "--name", "press"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("hub is offline"), "{refused:?}");
+    let silent = network.ask(&["ping", "hub", "-c", "1", "--name", "press"]);
+    assert_eq!((silent.status.code(), silent.stdout.as_slice()), (Some(27), &b""[..]));
+    assert!(String::from_utf8_lossy(&silent.stderr).contains("no answer from hub within 3 s"), "{silent:?}");
 
     let told = said_to_programs(&press, "$hobnail/nodes/hub");
     assert_eq!((&told["state"], &told["uptime_s"]), (&"offline".into(), &Value::Null));

@@ -66,6 +66,25 @@ pub enum Frame<'a> {
     Bye {
         reason: u8,
     },
+    Ping(Ping<'a>),
+}
+
+/// A question whether a machine is there, on its way from agent to agent, or the answer on its way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping<'a> {
+    pub to: &'a str,
+    pub from: &'a str,
+    /// By which the one who asked knows its question again.
+    pub number: u64,
+    pub way: Way,
+    /// Brokers that have passed it on.
+    pub hops: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    There,
+    Back,
 }
 
 /// With what the streams begin that an attaching machine does not name.
@@ -179,6 +198,13 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
         13 => Frame::Cursor { machine: SenderId(from.u64()?), stream: from.stream()?, upto: from.u64()? },
         14 => Frame::Bye { reason: from.u8()? },
         15 => Frame::Trimmed { stream: from.stream()?, upto: from.u64()? },
+        16 => Frame::Ping(Ping {
+            to: from.text()?,
+            from: from.text()?,
+            number: from.u64()?,
+            way: if from.flag()? { Way::Back } else { Way::There },
+            hops: from.u8()?,
+        }),
         _ => return Ok(None),
     };
     Ok(Some(frame))
@@ -273,6 +299,13 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             put_stream(out, *stream);
             put_numbers(out, &[*upto]);
             15
+        }
+        Frame::Ping(ping) => {
+            put_text(out, ping.to);
+            put_text(out, ping.from);
+            put_numbers(out, &[ping.number]);
+            out.extend_from_slice(&[u8::from(ping.way == Way::Back), ping.hops]);
+            16
         }
     }
 }

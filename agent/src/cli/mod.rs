@@ -13,6 +13,7 @@ mod key;
 mod mqtt;
 mod out;
 mod passwd;
+mod ping;
 mod plan;
 mod promote;
 mod publish;
@@ -87,6 +88,7 @@ enum Command {
     Doctor(doctor::Args),
     Status(status::Args),
     Promote(promote::Args),
+    Ping(ping::Args),
     Key(key::Args),
 }
 
@@ -114,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Promote(args) => promote::run(&args),
+        Command::Ping(args) => ping::run(&args),
         Command::Key(args) => key::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -14,11 +14,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hobnail_core::assign::{Assignment, Role};
 use hobnail_core::health::{Code, Finding};
 use hobnail_core::ids::Name;
+use hobnail_core::node::Pong;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -39,6 +40,18 @@ const ASKER_WAIT: Duration = Duration::from_secs(5);
 const ACCEPT_WAIT: Duration = Duration::from_secs(1);
 
 const PROMOTE: &str = "/v1/promote/";
+const PING: &str = "/v1/ping/";
+const NOTHING_HERE: &str =
+    "there is GET /v1/status, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back";
+/// Longest wait for another machine's answer, and how often it is looked for.
+const PONG_WAIT: Duration = Duration::from_secs(3);
+const PONG_LOOK_EVERY: Duration = Duration::from_millis(2);
+
+#[derive(Serialize)]
+struct Ponged<'a> {
+    machine: &'a Name,
+    round_trip_ms: f64,
+}
 
 #[derive(Serialize)]
 struct Promoted<'a> {
@@ -147,15 +160,40 @@ impl Desk {
         found
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    async fn answer(&self, request: &Request) -> Answer {
         match (request.method, request.path.as_str()) {
             (Method::Get, "/v1/status") => Answer::json(200, &self.status()),
             (Method::Post, "/v1/status") => Answer::error(405, "/v1/status is only to be read: use GET"),
+            (Method::Get, path) if path.starts_with(PING) => Answer::error(405, "a question is asked: use POST"),
+            (Method::Post, path) if let Some(machine) = path.strip_prefix(PING) => self.ping(machine).await,
             (Method::Post, "/v1/promote") => self.promote(None),
             (Method::Get, path) if path.starts_with(PROMOTE) => Answer::error(405, "a promotion is made: use POST"),
             (Method::Post, path) if let Some(broker) = path.strip_prefix(PROMOTE) => self.promote(Some(broker)),
-            (Method::Get | Method::Post, _) => {
-                Answer::error(404, "there is GET /v1/status, POST /v1/promote/NAME, POST /v1/promote to take it back")
+            (Method::Get | Method::Post, _) => Answer::error(404, NOTHING_HERE),
+        }
+    }
+
+    /// How long another machine's agent takes to answer. Cancel-safe: a question nobody comes back for is forgotten.
+    async fn ping(&self, machine: &str) -> Answer {
+        let Ok(machine) = Name::new(machine) else {
+            return Answer::error(404, &format!("{machine:?} cannot be a machine's name"));
+        };
+        let Some(number) = self.realm.ping(&machine) else {
+            return Answer::error(409, "this machine is the only one of its network");
+        };
+        let end = Instant::now() + PONG_WAIT;
+        loop {
+            match self.realm.pong(number) {
+                Pong::After(time) => {
+                    return Answer::json(
+                        200,
+                        &Ponged { machine: &machine, round_trip_ms: time.as_secs_f64() * 1_000.0 },
+                    );
+                }
+                Pong::NotYet if Instant::now() < end => tokio::time::sleep(PONG_LOOK_EVERY).await,
+                Pong::NotYet | Pong::Forgotten => {
+                    return Answer::error(504, &format!("no answer from {machine} within {} s", PONG_WAIT.as_secs()));
+                }
             }
         }
     }
@@ -237,7 +275,7 @@ async fn converse(mut stream: UnixStream, desk: Rc<Desk>) {
     let answer = match tokio::time::timeout(ASKER_WAIT, read_request(&mut stream)).await {
         Ok(Ok(Some(Ok(request)))) => {
             debug!(path = request.path, "asked");
-            desk.answer(&request)
+            desk.answer(&request).await
         }
         Ok(Ok(Some(Err(refusal)))) => Answer::error(refusal.code(), &refusal.to_string()),
         // Gone, broken or silent: there is nobody to tell.

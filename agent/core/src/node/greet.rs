@@ -142,6 +142,7 @@ impl Node {
             (Phase::Open, Frame::Fact(fact)) => self.hear_fact(id, fact, now),
             (Phase::Open, Frame::Beat(beat)) => self.beat_comes(id, beat, now),
             (Phase::Open, Frame::Cursor { machine, stream, upto }) => self.cursor_comes(id, *machine, *stream, *upto),
+            (Phase::Open, Frame::Ping(ping)) => self.ping_comes(id, ping, now),
             (Phase::Open, Frame::Bye { .. }) => self.close(id),
         }
     }

@@ -23,6 +23,7 @@ mod inward;
 mod link;
 mod outbox;
 mod parked;
+mod ping;
 mod presence;
 mod promise;
 mod retained;
@@ -51,12 +52,14 @@ use facts::{Facts, StatusFact};
 use inward::Loose;
 use link::Link;
 use outbox::Outbox;
+use ping::Pings;
 use presence::Presence;
 use retained::Retained;
 use sweep::Wants;
 
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
+pub use ping::Pong;
 pub use promise::{Promise, promise};
 pub use saved::{Saved, Write};
 pub use settings::{Identity, Settings};
@@ -147,6 +150,7 @@ pub struct Node {
     status_told: (StatusFact, Now),
     leaving: bool,
     presence: Presence,
+    pings: Pings,
     sweep_due: Now,
     trim_due: Now,
     retained: Retained,
@@ -212,6 +216,7 @@ impl Node {
             status_told: Default::default(),
             leaving: false,
             presence: Presence::default(),
+            pings: Pings::default(),
             sweep_due: now.after(every),
             trim_due: now.after(GRACE),
             retained: Retained::default(),

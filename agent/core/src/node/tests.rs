@@ -1,5 +1,6 @@
 mod keys;
 mod lab;
+mod ping;
 mod presence;
 mod sim;
 

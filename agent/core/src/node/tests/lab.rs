@@ -8,7 +8,7 @@ use crate::broker::{Content, OfferId, Retain};
 use crate::envelope::{Key, Keyring, NetworkKey, Seed};
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
-use crate::node::{Action, Identity, LinkId, Node, Saved, Settings, Side, Ticket, Write};
+use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Ticket, Write};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::report::Colour;
@@ -286,6 +286,17 @@ impl Lab {
     /// How often its programs were told something of the network.
     pub fn told(&self, name: &str) -> u64 {
         self.machines[name].told
+    }
+
+    pub fn ask(&mut self, at: &str, of: &str) -> u64 {
+        let now = self.now;
+        let number = self.node_mut(at).unwrap().handle_ping(&Name::new(of).unwrap(), now);
+        self.drain(at);
+        number
+    }
+
+    pub fn answer(&mut self, at: &str, number: u64) -> Pong {
+        self.node_mut(at).unwrap().take_pong(number)
     }
 
     pub fn heard(&self, name: &str) -> Vec<String> {
