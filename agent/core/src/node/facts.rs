@@ -178,7 +178,8 @@ impl Node {
         }
         self.clock.hear(fact.hlc);
         self.facts.heard = true;
-        if owner == self.settings.me {
+        // What this machine promoted in another life still holds, though it may have forgotten it.
+        if owner == self.settings.me && kind != Kind::Promoted {
             return self.correct(kind, fact.hlc, now);
         }
         let interest = if kind == Kind::Interest { Interest::from_bytes(fact.body) } else { None };
@@ -241,7 +242,8 @@ impl Node {
                 self.status_told = Default::default();
                 self.tell_status(now);
             }
-            Kind::Attached | Kind::Promoted => {
+            Kind::Promoted => {}
+            Kind::Attached => {
                 let body = self.facts.get(&self.settings.me, kind).map(|said| said.body.to_vec());
                 self.tell(kind, body.unwrap_or_default(), now);
             }
@@ -265,7 +267,7 @@ impl Node {
     /// All that is known, for one who has just come.
     pub(super) fn tell_everything(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let all = self.facts.keys().filter(|(owner, _)| *owner != link.peer);
+        let all = self.facts.keys().filter(|(owner, kind)| *owner != link.peer || *kind == Kind::Promoted);
         if self.settings.is_broker() {
             link.facts_dirty.extend(all.cloned());
         } else {

@@ -104,3 +104,16 @@ fn what_has_not_changed_is_told_to_nobody() {
     let more = lab.told("office") - before;
     assert!((3..=8).contains(&more), "{more} tellings of four machines in a quiet minute");
 }
+
+#[test]
+fn who_promoted_a_broker_and_lost_its_memory_follows_all_the_same() {
+    let mut lab = Lab::new(WORKSHOP, 7);
+    lab.seconds(5);
+    lab.promote("press", "spare");
+    lab.seconds(1);
+    lab.wipe("press");
+    lab.start("press");
+    lab.seconds(3);
+    assert_eq!(lab.node("press").home().unwrap().as_str(), "spare");
+    assert_eq!(told(&lab, "press", "$hobnail/network")["promoted"], "spare");
+}
