@@ -93,7 +93,9 @@ fn init_writes_a_topology_that_checks_and_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let args =
         ["init", "--network", "lab", "--broker", "hub=10.0.0.1", "--broker", "b=10.0.0.2", "--client", "press-1"];
-    assert_eq!(hobnail(folder.path(), &args).status.code(), Some(0));
+    let first = hobnail(folder.path(), &args);
+    assert_eq!(first.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&first.stderr).contains("`hobnail key new network`"), "what is to do next");
     let written = fs::read_to_string(folder.path().join("topology.yaml")).unwrap();
     assert!(written.contains("  hub: { host: 10.0.0.1, backups: [b] }\n"), "{written}");
     assert_eq!(hobnail(folder.path(), &["check", "topology.yaml"]).status.code(), Some(0));

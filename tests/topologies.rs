@@ -149,6 +149,14 @@ fn a_key_file_that_holds_no_key_is_told() {
     assert!(text.contains("error[key-file-bad]") && text.contains("one of the two is mistyped"), "{text}");
     fs::write(&file, good).unwrap();
     assert_eq!(told(), "");
+
+    fs::remove_file(&file).unwrap();
+    let device = "version: 1\nnetwork: n\nbrokers:\n  hub: { host: 10.0.0.10, doors: { devices: { listen: \"10.0.0.10:1884\", plain: true } } }\n\
+                  clients: { a: { device: true, password_file: a.pw } }\n";
+    fs::write(&topology, device).unwrap();
+    fs::write(folder.path().join("a.pw"), "x").unwrap();
+    fs::set_permissions(folder.path().join("a.pw"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(told(), "", "devices have no agent, so one agent alone needs no key");
 }
 
 #[test]

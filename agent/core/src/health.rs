@@ -149,7 +149,7 @@ impl Code {
                 "`hobnail key show` on both machines: put the key that is missing into the key directory here, and name it under keys.accept"
             }
             Self::EnvelopeRefused => {
-                "the sender has another key under the same name, or somebody forges: `hobnail key show` on both machines"
+                "a machine that holds a key of the network changes or forges messages: look for one that was taken over or whose memory fails, then replace the key"
             }
             Self::OutboxFull => {
                 "other machines have been away for longer than the store holds: bring them back, or raise store.max"

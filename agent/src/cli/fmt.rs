@@ -10,6 +10,7 @@ use hobnail_core::topology::lay_out;
 use super::load_or_tell;
 use super::out::say;
 use crate::atomic_file;
+use crate::topology_files::Disk;
 
 /// Lay out topology files: two spaces a level, no trailing space; comments and order stay
 ///
@@ -27,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut changed = 0;
     for file in &args.files {
-        let before = match load_or_tell(file, None) {
+        let before = match load_or_tell(file, &mut Disk::without_secrets()) {
             Ok(topology) => topology,
             Err(code) => return Ok(code),
         };
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         // The new text stands beside the old one until it has proved that it means the same: includes are found there.
         let trial = atomic_file::write_beside(file, tidy.as_bytes())?;
-        if load_or_tell(trial.path(), None).ok() != Some(before) {
+        if load_or_tell(trial.path(), &mut Disk::without_secrets()).ok() != Some(before) {
             bail!("{} would mean something else after it; it stays as it is", file.display());
         }
         trial.put_in_place()?;

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use super::load_or_tell;
 use crate::atomic_file;
+use crate::topology_files::Disk;
 
 /// Write a first topology file, commented
 ///
@@ -43,12 +44,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let text = first_topology(&network, &brokers, &clients)?;
     let written = atomic_file::write_beside(&args.file, text.as_bytes())?;
-    if let Err(code) = load_or_tell(written.path(), None) {
-        eprintln!("hobnail: these answers make no topology; nothing was written");
-        return Ok(code);
-    }
+    let checked = load_or_tell(written.path(), &mut Disk::without_secrets());
+    let topology = match checked {
+        Ok(topology) => topology,
+        Err(code) => {
+            eprintln!("hobnail: these answers make no topology; nothing was written");
+            return Ok(code);
+        }
+    };
     written.put_in_place()?;
     eprintln!("wrote {}; the same file goes to every machine", args.file.display());
+    if let Some(keys) = topology.keys {
+        eprintln!("so does the key that `hobnail key new {}` makes", keys.active);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -31,10 +31,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hobnail_core::topology::Topology;
 use hobnail_core::topology::report::Colour;
+use hobnail_core::topology::{Topology, load};
 
-use crate::topology_files::load_from_disk;
+use crate::topology_files::Disk;
 
 /// How a command ends, beside success and failure.
 pub mod exit {
@@ -138,12 +138,12 @@ pub struct TopologyArgs {
 impl TopologyArgs {
     /// The checked topology, or the exit code after all problems have been told.
     pub fn load(&self) -> Result<Topology, ExitCode> {
-        load_or_tell(&self.file, self.keys.as_deref())
+        load_or_tell(&self.file, &mut Disk::new(self.keys.as_deref()))
     }
 }
 
-pub fn load_or_tell(file: &Path, keys: Option<&Path>) -> Result<Topology, ExitCode> {
-    let loaded = load_from_disk(file, keys);
+pub fn load_or_tell(file: &Path, disk: &mut Disk) -> Result<Topology, ExitCode> {
+    let loaded = load(&file.to_string_lossy(), disk);
     match loaded.topology {
         Some(topology) => Ok(topology),
         None => {

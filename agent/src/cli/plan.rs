@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::load_or_tell;
 use super::out::{say, say_json};
+use crate::topology_files::Disk;
 
 /// Show what a machine would do if one topology took another's place
 ///
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn load(file: &Path) -> Result<Topology, ExitCode> {
-    load_or_tell(file, None)
+    load_or_tell(file, &mut Disk::without_secrets())
 }
 
 /// Every machine of either topology that runs an agent.

@@ -7,8 +7,15 @@
 //! 56 ciphertext | tag [16]                                    all numbers big-endian
 //! ```
 //!
-//! Suite 1 is XChaCha20-Poly1305 under the sender's key, with bytes 16..40 as the nonce. The additional data holds the
-//! network, the header and the topic, so that an envelope means something in one place only.
+//! Flags: 0..2 QoS, 2 retain, 3 clear. Suite 1 is XChaCha20-Poly1305 under the sender's key, with bytes 16..40 as the
+//! nonce. The additional data holds the network, the header and the topic, so that an envelope means something in one
+//! place only. `tests/envelope/decode.py` says all of it a second time, in a page. `‖` joins, numbers are big-endian:
+//!
+//! ```text
+//! additional data  "hobnail/1/msg" ‖ network ‖ 0 ‖ bytes 0..56 ‖ topic length u16 ‖ topic
+//! sender           SHA-256("hobnail/1/sender" ‖ network ‖ 0 ‖ machine)[..8]
+//! sender's key     HKDF-SHA256(payload secret, info = "hobnail/1/sender-key" ‖ key ‖ sender)
+//! ```
 //!
 //! This room never draws a random number: the salt comes in, and must be new in every process. It keeps no record of
 //! what it has opened: order and repetition are the streams' matter.

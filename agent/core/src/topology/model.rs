@@ -18,7 +18,7 @@ pub struct Topology {
     pub network: Name,
     pub heartbeat: Heartbeat,
     pub failover: Failover,
-    /// `None`: payloads and links use no key; only a network of one machine may do that.
+    /// `None`: payloads and links use no key; only a network of one agent may do that.
     pub keys: Option<Keys>,
     pub machines: BTreeMap<Name, Machine>,
     /// Every broker, best rank first: the order of the file.

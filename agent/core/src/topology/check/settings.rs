@@ -11,7 +11,7 @@ use super::{secret, units};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The key of a network that names none, where it has more than one machine.
+/// The key of a network that names none, where more than one of its machines runs an agent.
 const DEFAULT_KEY: &str = "network";
 
 pub fn heartbeat(raw: &RawTopology, report: &mut Report) -> Heartbeat {
