@@ -236,7 +236,10 @@ mod tests {
     #[test]
     fn every_code_has_one_word_of_its_own_and_a_cure() {
         let mut words: Vec<&str> = Code::ALL.iter().map(|code| code.word()).collect();
-        assert!(words.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')), "{words:?}");
+        assert!(
+            words.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')),
+            "{words:?}"
+        );
         assert!(Code::ALL.iter().all(|code| !code.cure().is_empty() && !code.cure().ends_with('.')));
         words.sort_unstable();
         words.dedup();
