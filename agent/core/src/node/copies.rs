@@ -139,6 +139,8 @@ impl Node {
     pub(super) fn stored(&mut self, id: StreamId, seq: u64) {
         let Some(copy) = self.copies.get_mut(&id) else { return };
         copy.stream.mark_stored(seq);
+        // The other brokers count this disk too, whoever sent it here.
+        self.grown.insert(id);
         if id.sender == self.me {
             self.announce(id, None);
         }

@@ -281,10 +281,19 @@ impl Node {
         while out.len() < end
             && let Some(key) = self.links.get_mut(&id).and_then(|link| link.facts_dirty.pop_first())
         {
-            if let Some(said) = self.facts.known.get(&key).filter(|said| said.body.len() <= FACT_BYTES_MAX) {
-                let fact = Fact { owner: key.0.as_str(), kind: key.1.number(), hlc: said.hlc, body: &said.body };
-                encode(&Frame::Fact(fact), out);
-            }
+            self.put_fact(&key, out);
+        }
+    }
+
+    pub(super) fn put_own_facts(&self, out: &mut Vec<u8>) {
+        let own = self.facts.keys().filter(|(owner, _)| *owner == self.settings.me);
+        own.for_each(|key| self.put_fact(key, out));
+    }
+
+    fn put_fact(&self, key: &(Name, Kind), out: &mut Vec<u8>) {
+        if let Some(said) = self.facts.known.get(key).filter(|said| said.body.len() <= FACT_BYTES_MAX) {
+            let fact = Fact { owner: key.0.as_str(), kind: key.1.number(), hlc: said.hlc, body: &said.body };
+            encode(&Frame::Fact(fact), out);
         }
     }
 }

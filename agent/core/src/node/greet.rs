@@ -228,12 +228,23 @@ impl Node {
         }
         let Some(id) = self.by_peer.get(name).copied() else { return };
         self.say_frame(id, &Frame::Attach { fresh: self.fresh });
+        self.introduce(id, now);
         if let Some(link) = self.links.get_mut(&id) {
             link.attached = Attached::Yes;
             link.forget_flows();
         }
         self.name_copies(id);
         self.status_due = now;
+    }
+
+    /// Our home is to know what we want to hear before it looks for something to tell us.
+    fn introduce(&mut self, id: LinkId, now: Now) {
+        if self.interest_due.take().is_some() {
+            self.tell_interest(now);
+        }
+        let mut out = Vec::new();
+        self.put_own_facts(&mut out);
+        self.say(id, &out);
     }
 
     fn attach_comes(&mut self, id: LinkId, fresh: Fresh) {
@@ -276,8 +287,12 @@ impl Node {
 
     fn ready_comes(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.ready = true;
         let was = link.attached;
+        if matches!(was, Attached::Naming { .. }) && !self.interests.contains_key(&link.peer) {
+            // What it wants it has to say first: not to know it is not to know that it wants nothing.
+            return self.fault(id);
+        }
+        link.ready = true;
         let sender = link.sender;
         if let Attached::Naming { fresh } = was {
             link.attached = Attached::Yes;

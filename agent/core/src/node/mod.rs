@@ -240,6 +240,7 @@ impl Node {
             settings,
         };
         node.write(Write::Lives(life));
+        node.ticket = Ticket(1);
         node.restore(saved);
         node.settle(now);
         node

@@ -123,9 +123,10 @@ impl Saved {
         self.copies.get(&stream).map_or(0, |copy| copy.delivered)
     }
 
+    /// Whether it is a machine's first life.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.facts.is_empty()
+        self.lives == 0
     }
 }
 
