@@ -183,7 +183,7 @@ fn silent_connections_on_every_door_at_once_keep_nobody_out_and_are_let_go() {
 fn claims_of_packets_that_never_come_cost_no_memory() {
     let stage = Stage::set(&solo(""));
     let address = stage.agent.programs();
-    let before = stage.resident_kib();
+    let before = stage.resident_kib_at_rest();
     let mut claiming = Vec::new();
     for number in 0..200u16 {
         let mut client = Client::new(address, 5, &format!("claims-{number}"));
@@ -270,7 +270,7 @@ fn subscribers_that_come_and_go_on_a_flooded_topic_harm_nobody() {
 fn ten_thousand_client_ids_leave_no_more_behind_than_the_limit() {
     let stage = Stage::set(&solo(""));
     let address = stage.agent.programs();
-    let before = stage.resident_kib();
+    let before = stage.resident_kib_at_rest();
     scope(|scope| {
         for half in 0..2 {
             scope.spawn(move || {

@@ -10,14 +10,16 @@ use super::wire::{Client, ack};
 
 /// How often the one says something to the other.
 const EVERY: Duration = Duration::from_millis(5);
-/// Longer than this nothing may take, on a machine that runs other tests beside: no harm was done below it.
-const LATE: Duration = Duration::from_secs(2);
+/// Longer than this nothing may take, on a machine that runs other tests beside.
+const SLOWEST: Duration = Duration::from_secs(5);
+/// Half of the messages take less: an unoptimised agent on a busy machine gives each attacker its turn of 64 KiB.
+const MEDIAN: Duration = Duration::from_millis(500);
 const TOPIC: &str = "innocent/talk";
 
 pub struct Pair {
     over: Arc<AtomicBool>,
     publisher: JoinHandle<u64>,
-    subscriber: JoinHandle<(u64, Duration)>,
+    subscriber: JoinHandle<Vec<Duration>>,
 }
 
 impl Pair {
@@ -35,14 +37,17 @@ impl Pair {
         }
     }
 
-    /// Nothing was lost, nothing came twice or out of order, and nothing was late. Says what the slowest took.
-    pub fn end(self) -> Duration {
+    /// Nothing was lost, nothing came twice or out of order, and nothing was late. Says how long they took.
+    pub fn end(self) -> String {
         self.over.store(true, Ordering::Relaxed);
         let sent = self.publisher.join().expect("the publisher was served");
-        let (heard, slowest) = self.subscriber.join().expect("the subscriber was served");
-        assert_eq!(heard, sent, "every message, once");
-        assert!(slowest < LATE, "a message took {slowest:?}");
-        slowest
+        let mut took = self.subscriber.join().expect("the subscriber was served");
+        assert_eq!(took.len() as u64, sent, "every message, once");
+        took.sort();
+        let median = took.get(took.len() / 2).copied().unwrap_or_default();
+        let slowest = took.last().copied().unwrap_or_default();
+        assert!(slowest < SLOWEST && median < MEDIAN, "half took {median:?}, one took {slowest:?}");
+        format!("{sent} messages took {median:?}, the slowest {slowest:?}")
     }
 }
 
@@ -63,18 +68,18 @@ fn talk(mut client: Client, start: Instant, over: &AtomicBool) -> u64 {
     }
 }
 
-fn listen(mut client: Client, start: Instant) -> (u64, Duration) {
-    let (mut next, mut slowest) = (0u64, Duration::ZERO);
+/// How long each took.
+fn listen(mut client: Client, start: Instant) -> Vec<Duration> {
+    let mut took = Vec::new();
     loop {
         let message = client.message();
         let (number, at) = message.payload.split_at(8);
         let number = u64::from_be_bytes(number.try_into().expect("8 bytes"));
         let at = Duration::from_micros(u64::from_be_bytes(at.try_into().expect("8 bytes")));
-        slowest = slowest.max(start.elapsed().saturating_sub(at));
         if number == u64::MAX {
-            return (next, slowest);
+            return took;
         }
-        assert_eq!(number, next, "in order, none missing, none twice");
-        next += 1;
+        assert_eq!(number, took.len() as u64, "in order, none missing, none twice");
+        took.push(start.elapsed().saturating_sub(at));
     }
 }

@@ -58,7 +58,7 @@ fn whoever_pings_and_reads_no_pongs_harms_nobody() {
     let mut page = websocket(door(&stage.agent, "WebSocket"));
     page.set_write_timeout(Some(Duration::from_millis(500))).expect("a limit");
     let pings = odd_frame(0x89, &[0x80 | 100], &[7; 100]).repeat(1_000);
-    let before = stage.resident_kib();
+    let before = stage.resident_kib_at_rest();
     for _ in 0..100 {
         if page.write_all(&pings).is_err() {
             break;

@@ -3,11 +3,16 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::bystanders::Pair;
 use super::wire::Client;
 use crate::run::agent::{Agent, hobnail};
+
+/// Memory that has not changed for so long is at rest; whoever waits for it waits no longer than the other.
+const REST: Duration = Duration::from_millis(300);
+const REST_MAX: Duration = Duration::from_secs(5);
 
 pub struct Stage {
     pub agent: Agent,
@@ -29,22 +34,35 @@ impl Stage {
         Self { agent, pair, log: log.into_file() }
     }
 
-    /// Memory that the agent really uses.
+    /// Memory of its own that the agent really uses: neither reserved only, nor mapped from its file.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.agent.pid())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux says so");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
     }
 
+    /// The same, once what the start needed is given back.
+    pub fn resident_kib_at_rest(&self) -> u64 {
+        let until = Instant::now() + REST_MAX;
+        let mut before = self.resident_kib();
+        loop {
+            sleep(REST);
+            let now = self.resident_kib();
+            if now == before || Instant::now() > until {
+                return now;
+            }
+            before = now;
+        }
+    }
+
     /// The pair was not harmed, a newcomer is let in, nothing panicked, and the agent stops when it is told to.
-    pub fn end(mut self) -> Duration {
+    pub fn end(mut self) {
         Client::new(self.agent.programs(), 5, "newcomer").ping();
-        let slowest = self.pair.end();
+        let said = self.pair.end();
         assert!(self.agent.stop().success());
         let mut log = String::new();
         self.log.read_to_string(&mut log).expect("a log");
         assert!(!log.contains("panicked"), "{log}");
-        eprintln!("the innocent waited {slowest:?} at the most");
-        slowest
+        eprintln!("the innocent pair: {said}");
     }
 }
