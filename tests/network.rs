@@ -207,6 +207,34 @@ fn a_hub_with_a_relays_key_carries_what_it_cannot_read() {
     assert_eq!(at_hub.count(), 0, "a program on the relay was given a payload");
 }
 
+/// At the end a machine that has never heard of the old key joins those that have replaced it.
+#[test]
+fn a_key_is_replaced_under_way_and_costs_nobody_a_message() {
+    let Some(mut lab) = Lab::running(&["hub"], &["a", "b"], QUICK) else { return };
+    await_home(&lab, &["a", "b"], "hub");
+    let ears = Subscriber::start(&lab, "b", "line/#");
+    await_path(&lab, "a", "b");
+    let mouth = Publisher::start(&lab, "a", "line/a", 200);
+    lab.make_key("k2");
+    for (round, keys) in
+        ["{ active: k1, accept: [k2] }", "{ active: k2, accept: [k1] }", "{ active: k2 }"].into_iter().enumerate()
+    {
+        lab.set_keys(keys);
+        for name in ["hub", "a", "b"] {
+            until(&format!("{name} has read its keys"), || lab.log(name).matches("keys are read anew").count() > round);
+        }
+        await_seq(&ears, mouth.name(), mouth.sent());
+    }
+    await_home(&lab, &["a", "b"], "hub");
+    await_seq(&ears, mouth.name(), mouth.sent() + 100);
+    let (name, sent) = mouth.finish();
+    expect_all(&ears, "b", &name, sent);
+
+    lab.kill("b");
+    lab.start("b");
+    await_path(&lab, "a", "b");
+}
+
 #[test]
 fn a_hub_that_is_killed_costs_nobody_a_message() {
     let gaps = rounds(2, 500, "hub killed", |lab| {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hobnail_core::assign::Assignment;
+use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
 use hobnail_core::node::{Identity, Node, Saved, Settings};
 use hobnail_core::time::Now;
@@ -19,14 +20,8 @@ pub enum NetworkError {
     Pins(#[from] PinsError),
 }
 
-/// The node of `wanted`, and whom its links trust; `None` where no other machine is in the network.
-pub fn network(
-    wanted: &Assignment,
-    fingerprint: Box<str>,
-    key_directory: &Path,
-    identity: &Identity,
-    now: Now,
-) -> Result<Option<(Node, Pins)>, NetworkError> {
+/// What `wanted` seals with and whom its links trust; `None` where no other machine is in the network.
+pub fn trust(wanted: &Assignment, key_directory: &Path) -> Result<Option<(Keyring, Pins)>, NetworkError> {
     let Some(keys) = &wanted.keys else { return Ok(None) };
     let others: BTreeSet<&Name> = wanted.links.keys().chain(wanted.peers.keys()).collect();
     if others.is_empty() {
@@ -35,6 +30,18 @@ pub fn network(
     let keyring = load_keyring(&wanted.network, keys, key_directory)?;
     let seeds = |name: &Name| keyring.ids().filter_map(|id| keyring.link_seed(id, name)).collect::<Vec<_>>();
     let pins = Pins::new(&wanted.me, others, seeds)?;
+    Ok(Some((keyring, pins)))
+}
+
+/// The node of `wanted`, and whom its links trust; `None` where no other machine is in the network.
+pub fn network(
+    wanted: &Assignment,
+    fingerprint: Box<str>,
+    key_directory: &Path,
+    identity: &Identity,
+    now: Now,
+) -> Result<Option<(Node, Pins)>, NetworkError> {
+    let Some((keyring, pins)) = trust(wanted, key_directory)? else { return Ok(None) };
     let settings = Settings::of(wanted, keyring, fingerprint);
     Ok(Some((Node::new(settings, identity, Saved::default(), now), pins)))
 }

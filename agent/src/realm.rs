@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hobnail_core::agent::{Action, Agent};
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Verdict};
+use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
 use hobnail_core::node::{self, LinkId, Node, Pong, Side};
 use hobnail_core::time::Now;
@@ -182,6 +183,11 @@ impl Realm {
     #[must_use]
     pub fn network_status(&self) -> Option<node::Status> {
         self.0.agent.borrow().node().map(|node| node.status(self.now()))
+    }
+
+    /// Seal and open with these keys from now on.
+    pub fn rekey(&self, keyring: Keyring) {
+        self.with_node(|node, now| node.handle_keyring(keyring, now));
     }
 
     /// Make this broker everybody's home; `None` goes back to the order of the topology.

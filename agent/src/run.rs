@@ -29,7 +29,7 @@ use crate::doors::tls::Certificate;
 use crate::doors::{Door, Manner, serve};
 use crate::links::{self, Links};
 use crate::manager::Manager;
-use crate::network::network;
+use crate::network::{network, trust};
 use crate::realm::{Epoch, Realm};
 use crate::topology_files::KEY_DIRECTORY;
 
@@ -61,6 +61,16 @@ struct Opening<'a> {
     opened: Vec<String>,
     /// Sockets in the file system, to be taken away at the end.
     sockets: Vec<PathBuf>,
+}
+
+/// What a reload can change while it runs.
+struct Changeable<'a> {
+    certificates: Certificates,
+    realm: &'a Realm,
+    links: Option<Links<Realm>>,
+    key_directory: &'a Path,
+    /// What the agent does now.
+    running: Assignment,
 }
 
 /// What the service manager and the log hear of the agent, besides its events.
@@ -138,7 +148,7 @@ async fn live(
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        never = told.reloads(&mut hangup, &certificates, &realm, wanted, reread) => match never {},
+        never = told.reloads(&mut hangup, Changeable { certificates, realm: &realm, links, key_directory, running: wanted.clone() }, reread) => match never {},
     }
     info!("stopping");
     told.manager.stopping();
@@ -183,42 +193,55 @@ impl Told {
     }
 
     /// At each SIGHUP. Cancel-safe: a signal that nobody took is kept, and what follows it does not wait.
-    async fn reloads(
-        &self,
-        hangup: &mut Signal,
-        certificates: &Certificates,
-        realm: &Realm,
-        running: &Assignment,
-        reread: Reread<'_>,
-    ) -> Infallible {
+    async fn reloads(&self, hangup: &mut Signal, mut live: Changeable<'_>, reread: Reread<'_>) -> Infallible {
         loop {
             hangup.recv().await;
             self.manager.reloading();
             info!("reading certificates again; passwords are read anew each time");
-            certificates.borrow().iter().for_each(|certificate| certificate.reload());
-            self.desk.set_reload(look_again(running, reread));
-            self.manager.ready(&self.status(realm));
+            live.certificates.borrow().iter().for_each(|certificate| certificate.reload());
+            self.desk.set_reload(live.look_again(reread));
+            self.manager.ready(&self.status(live.realm));
         }
     }
 }
 
-/// What a second look at the topology says, where that is worth a word in the line of state.
-fn look_again(running: &Assignment, reread: Reread) -> Option<Reload> {
-    let wanted = match reread() {
-        Ok(wanted) => wanted,
-        Err(error) => {
-            warn!(error = format!("{error:#}"), "the topology stays as it was");
-            return Some(Reload::Refused(format!("{error:#}")));
+impl Changeable<'_> {
+    /// What a second look at the topology says, where that is worth a word in the line of state.
+    fn look_again(&mut self, reread: Reread) -> Option<Reload> {
+        let wanted = match reread() {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "the topology stays as it was");
+                return Some(Reload::Refused(format!("{error:#}")));
+            }
+        };
+        self.take_keys(&wanted);
+        let steps = plan(Some(&self.running), &wanted);
+        for step in &steps {
+            warn!(%step, "takes effect at the next start");
         }
-    };
-    let steps = plan(Some(running), &wanted);
-    for step in &steps {
-        warn!(%step, "takes effect at the next start");
+        if steps.is_empty() {
+            info!("nothing in the topology waits for the next start of this machine");
+        }
+        (!steps.is_empty()).then_some(Reload::Waits(steps.len()))
     }
-    if steps.is_empty() {
-        info!("nothing in the topology has changed for this machine");
+
+    /// Keys are live: links that stand on one that is still accepted stay, and nothing on its way is lost. The files
+    /// count too, so this is done whether or not the topology names others.
+    fn take_keys(&mut self, wanted: &Assignment) {
+        let Some(links) = &self.links else { return };
+        let rekeyed = Assignment { keys: wanted.keys.clone(), ..self.running.clone() };
+        match trust(&rekeyed, self.key_directory) {
+            Ok(Some((keyring, pins))) => {
+                info!(active = %keyring.active(), accepted = keyring.ids().count() - 1, "keys are read anew");
+                self.realm.rekey(keyring);
+                links.set(Some(pins), &rekeyed.links);
+                self.running = rekeyed;
+            }
+            Ok(None) => warn!("a network of several machines needs a key: the old ones stay"),
+            Err(error) => warn!(%error, "the keys stay as they were"),
+        }
     }
-    (!steps.is_empty()).then_some(Reload::Waits(steps.len()))
 }
 
 async fn pass_on(mut answers: mpsc::Receiver<Answer>, realm: Realm) {

@@ -164,6 +164,22 @@ impl Lab {
         self.machines.get_mut(name).expect("a machine").keys = keys;
     }
 
+    /// One more key in the key directory of all machines.
+    pub fn make_key(&self, key: &str) {
+        hobnail(&["key", "new", key, "--keys", &self.keys().to_string_lossy()]);
+    }
+
+    /// Edit the topology, and have every agent read it again.
+    pub fn set_keys(&self, keys: &str) {
+        let text = fs::read_to_string(self.topology()).expect("a topology");
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| if line.starts_with("keys:") { format!("keys: {keys}") } else { line.to_owned() })
+            .collect();
+        fs::write(self.topology(), lines.join("\n") + "\n").expect("written");
+        self.machines.keys().for_each(|name| self.signal(name, Signal::HUP));
+    }
+
     /// A command on that machine.
     pub fn command(&self, name: &str, program: &Path) -> Command {
         let mut command = Command::new("ip");
