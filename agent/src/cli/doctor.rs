@@ -7,8 +7,11 @@ use std::process::ExitCode;
 
 use hobnail_core::assign::assign;
 use hobnail_core::topology::load;
+use serde_json::Value;
 
 use super::out::{say, say_json};
+use crate::control::ask::ask;
+use crate::control::place::find;
 use crate::doctor::{Finding, Health, Machine, bundle, examine, service_user};
 use crate::topology_files::{Disk, KEY_DIRECTORY};
 use crate::whoami::whoami_in;
@@ -69,7 +72,9 @@ fn machine(args: &Args) -> Machine {
             .map_err(|error| error.to_string())
             .and_then(|me| assign(topology, &me).map_err(|error| error.to_string())),
     };
+    let me = assignment.as_ref().ok().map(|assignment| assignment.me.as_str());
     Machine {
+        agent: asked(me),
         file: args.file.clone(),
         key_directory: args.keys.clone(),
         service_user: service_user(&args.state),
@@ -77,6 +82,12 @@ fn machine(args: &Args) -> Machine {
         loaded,
         assignment,
     }
+}
+
+/// The agent's own word on how it is.
+fn asked(me: Option<&str>) -> Result<Value, String> {
+    let socket = find(me).map_err(|error| error.to_string())?;
+    ask(&socket, "GET", "/v1/status").map_err(|error| error.to_string())
 }
 
 /// What the service is told about its name.

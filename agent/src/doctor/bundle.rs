@@ -65,6 +65,7 @@ fn members(machine: &Machine, findings: &[Finding]) -> Vec<(String, String)> {
     let mut members = vec![
         ("doctor.json".to_owned(), findings),
         ("version.txt".to_owned(), format!("{} {}\n", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)),
+        ("status.json".to_owned(), machine.agent.as_ref().map_or_else(Clone::clone, |status| format!("{status:#}\n"))),
         ("secrets.txt".to_owned(), listing(&machine.key_directory)),
         ("state.txt".to_owned(), listing(&machine.state_directory)),
     ];

@@ -3,6 +3,7 @@
 //! Changes nothing and needs no running agent. Whatever is not fine comes with a cure. A new check is a function and a
 //! line in `CHECKS`.
 
+mod agent;
 pub mod bundle;
 mod clock;
 mod disk;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use hobnail_core::assign::Assignment;
 use hobnail_core::topology::Loaded;
 use serde::Serialize;
+use serde_json::Value;
 
 /// A program that is asked something gets this long.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -40,6 +42,8 @@ pub struct Machine {
     pub loaded: Loaded,
     /// What this machine is to do, or why that cannot be told.
     pub assignment: Result<Assignment, String>,
+    /// What the running agent says of itself, or why it says nothing.
+    pub agent: Result<Value, String>,
     /// The user and group that the service runs as, where there is one.
     pub service_user: Option<(u32, u32)>,
 }
@@ -72,6 +76,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("power", power::check),
     ("service", service::check),
     ("versions", versions::check),
+    ("agent", agent::check),
     ("ports", ports::check),
     ("names", names::check),
 ];
