@@ -267,7 +267,8 @@ impl Node {
     /// All that is known, for one who has just come.
     pub(super) fn tell_everything(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let all = self.facts.keys().filter(|(owner, kind)| *owner != link.peer || *kind == Kind::Promoted);
+        // What it said itself too: in a new life, and with no clock to go by, it may not know that it said it.
+        let all = self.facts.keys();
         if self.settings.is_broker() {
             link.facts_dirty.extend(all.cloned());
         } else {

@@ -193,6 +193,11 @@ impl Lab {
         }
     }
 
+    /// Its programs are gone.
+    pub fn forget_wants(&mut self, name: &str) {
+        self.machines.get_mut(name).unwrap().wants.clear();
+    }
+
     pub fn set_wall(&mut self, name: &str, wall_ms: u64) {
         let machine = self.machines.get_mut(name).unwrap();
         machine.wall_ms = wall_ms;

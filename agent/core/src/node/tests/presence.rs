@@ -117,3 +117,23 @@ fn who_promoted_a_broker_and_lost_its_memory_follows_all_the_same() {
     assert_eq!(lab.node("press").home().unwrap().as_str(), "spare");
     assert_eq!(told(&lab, "press", "$hobnail/network")["promoted"], "spare");
 }
+
+#[test]
+fn a_machine_without_a_clock_is_believed_after_a_restart() {
+    let mut lab = Lab::new(WORKSHOP, 8);
+    lab.seconds(5);
+    lab.want("press", "old");
+    lab.seconds(1);
+    lab.wipe("press");
+    lab.set_wall("press", 0);
+    lab.forget_wants("press");
+    lab.start("press");
+    lab.want("press", "new");
+    lab.seconds(5);
+    lab.publish("office", "new", "1");
+    lab.seconds(1);
+    assert_eq!(lab.heard("press"), ["new 1"], "what it wants in this life counts, though its clock stands in 1970");
+    let unwanted = lab.node("office").counters().unwanted;
+    lab.publish("office", "old", "2");
+    assert_eq!(lab.node("office").counters().unwanted, unwanted + 1, "what it wanted in its last life does not");
+}
