@@ -160,8 +160,33 @@ struct Node {
     home_since_s: u64,
     promoted: Option<String>,
     queue: u64,
+    bytes: u64,
+    counters: NodeCounters,
     links: Vec<Link>,
     machines: Vec<Machine>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeCounters {
+    offered: u64,
+    records_sent: u64,
+    delivered: u64,
+    dropped_full: u64,
+    expired: u64,
+    refused_full: u64,
+    refused_rights: u64,
+    unknown_key: u64,
+    forged: u64,
+    malformed: u64,
+}
+
+impl NodeCounters {
+    fn lost(&self) -> u64 {
+        let parts =
+            [self.dropped_full, self.expired, self.refused_full, self.refused_rights, self.unknown_key, self.forged];
+        parts.iter().fold(self.malformed, |sum, part| sum.saturating_add(*part))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

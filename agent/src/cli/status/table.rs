@@ -42,6 +42,7 @@ fn rows(seen: &Seen) -> Vec<(&'static str, String)> {
     if let Some(node) = &seen.node {
         rows.push(("home", home(node)));
         rows.push(("links", links(node)));
+        rows.push(("network", traffic(node)));
     }
     rows.extend([
         ("doors", doors),
@@ -92,6 +93,18 @@ fn home(node: &Node) -> String {
         text.push_str(&format!("; {} messages on their way", count(node.queue)));
     }
     text
+}
+
+fn traffic(node: &Node) -> String {
+    let counters = &node.counters;
+    format!(
+        "{} for others, {} sent on links, {} from others, {} dropped or refused; {} held",
+        count(counters.offered),
+        count(counters.records_sent),
+        count(counters.delivered),
+        count(counters.lost()),
+        bytes(node.bytes)
+    )
 }
 
 fn links(node: &Node) -> String {
