@@ -53,7 +53,8 @@ impl Backoff {
     /// The wait after one more failure, at most `longest`.
     pub fn wait(&mut self, longest: Duration, dice: &mut Dice) -> Duration {
         let most = self.last.max(WAIT_MIN).saturating_mul(3).min(longest);
-        let least = self.last.clamp(WAIT_MIN, (longest / 3).max(WAIT_MIN));
+        // Half as much again at the least: even the unluckiest draws grow.
+        let least = (self.last * 3 / 2).clamp(WAIT_MIN, (longest / 3).max(WAIT_MIN));
         self.last = dice.between(least, most);
         self.last
     }
