@@ -10,6 +10,7 @@ use super::{Action, Node, Promise, Write, promise};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
+use crate::mqtt::props::RESPONSE_TOPIC;
 use crate::stream::{Record, StreamId};
 use crate::time::Now;
 use crate::topology::model::{Ack, Lane, TopicRule, WhenFull};
@@ -74,6 +75,11 @@ impl Node {
 
     /// The answer, or `None` if it comes later.
     fn take_offer(&mut self, offer: Option<OfferId>, message: &Content, now: Now) -> Option<Reason> {
+        if self.interest_due.is_some() && message.props().text(RESPONSE_TOPIC).is_some() {
+            // Whoever is asked must know where the answer is wanted, and on a link facts go before records.
+            self.interest_due = None;
+            self.tell_interest(now);
+        }
         // Topics that begin with `$` belong to one machine.
         if message.topic.starts_with('$') {
             return Some(Reason::SUCCESS);

@@ -44,6 +44,24 @@ fn what_nobody_wants_stays_where_it_is() {
 }
 
 #[test]
+fn an_answer_finds_whoever_subscribed_to_it_just_before_asking() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("press", "rpc/#");
+    lab.seconds(2);
+    for number in 1..=20 {
+        let to = format!("reply/{number}");
+        lab.want("office", &to);
+        lab.ask("office", "rpc/press/add", &to);
+        while lab.heard("press").len() < number {
+            lab.millis(1);
+        }
+        lab.publish("press", &to, "3");
+        lab.seconds(1);
+        assert_eq!(lab.heard("office").len(), number, "the answer is there");
+    }
+}
+
+#[test]
 fn a_dead_hub_is_a_non_event() {
     let mut lab = Lab::new(WORKSHOP, 1);
     lab.want("office", "line/#");

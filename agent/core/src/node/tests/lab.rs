@@ -8,6 +8,7 @@ use crate::broker::{Content, OfferId, Retain};
 use crate::envelope::{Key, Keyring, NetworkKey, Seed};
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
+use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
 use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Ticket, Write};
 use crate::stream::StreamId;
 use crate::time::Now;
@@ -255,22 +256,29 @@ impl Lab {
     }
 
     pub fn publish(&mut self, name: &str, topic: &str, payload: &str) -> OfferId {
-        self.offer(name, topic, payload, false)
+        self.offer(name, topic, payload, PropsBuf::default(), false)
+    }
+
+    /// A publish that asks for an answer.
+    pub fn ask(&mut self, name: &str, topic: &str, answer_to: &str) -> OfferId {
+        let mut props = PropsBuf::default();
+        props.push(Prop::Text(RESPONSE_TOPIC, answer_to));
+        self.offer(name, topic, "?", props, false)
     }
 
     pub fn retain(&mut self, name: &str, topic: &str, payload: &str) -> OfferId {
         let machine = self.machines.get_mut(name).unwrap();
         machine.keep(topic, payload);
-        self.offer(name, topic, payload, true)
+        self.offer(name, topic, payload, PropsBuf::default(), true)
     }
 
-    fn offer(&mut self, name: &str, topic: &str, payload: &str, retain: bool) -> OfferId {
+    fn offer(&mut self, name: &str, topic: &str, payload: &str, props: PropsBuf, retain: bool) -> OfferId {
         self.count += 1;
         let offer = OfferId::numbered(self.count);
         let content = Content {
             topic: topic.into(),
             payload: payload.as_bytes().into(),
-            props: [].into(),
+            props: props.as_props().as_bytes().into(),
             qos: QoS::AtLeastOnce,
             retain,
             expires: None,
