@@ -180,6 +180,10 @@ fn an_agent_with_another_networks_key_gets_nowhere_and_is_counted() {
     await_path(&lab, "a", "b");
     publish_once(&lab, "foreign", "line/foreign", b"let me in", false);
     until("the hub has told of it", || lab.log("hub").contains("someone without a key of this network"));
+    let status = run(&lab, "hub", Path::new(env!("CARGO_BIN_EXE_hobnail")), &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert!(status["agent_door"]["strangers"].as_u64() > Some(0), "{status}");
+    assert!(status["health"].to_string().contains("\"strangers\""), "{status}");
     until("it knows why", || lab.log("foreign").contains("another network's key"));
     assert!(homes(&lab, "foreign").is_empty(), "it believes to be at home");
     publish_once(&lab, "a", "line/a", b"hello", false);
@@ -278,8 +282,14 @@ fn promote_moves_everybody_and_nothing_is_lost() {
         to_spare = !to_spare;
         let name = if to_spare { "spare" } else { "hub" };
         let binary = Path::new(env!("CARGO_BIN_EXE_hobnail"));
-        let output = run(lab, "b", binary, &["promote", name]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut told = String::new();
+        // A machine that has just started has not heard of all others yet, and says so.
+        until(&format!("{name} is promoted"), || {
+            let output = run(lab, "b", binary, &["promote", name]);
+            told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() || told.contains("nothing has been heard"), "{told}");
+            output.status.success()
+        });
         await_home(lab, &["a", "b"], name);
     });
     let Some(gaps) = gaps else { return };

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::auth::Prover;
-use crate::links::{Links, Network};
+use crate::links::{self, Links, Network};
 use crate::wire::{Inside, Wire};
 
 /// A deadline that was missed by this much shows that something is stuck.
@@ -188,6 +188,12 @@ impl Realm {
     /// Seal and open with these keys from now on.
     pub fn rekey(&self, keyring: Keyring) {
         self.with_node(|node, now| node.handle_keyring(keyring, now));
+    }
+
+    /// What has come to the agent door, and to nothing.
+    #[must_use]
+    pub fn agent_door(&self) -> links::Counters {
+        self.0.links.get().map(Links::counters).unwrap_or_default()
     }
 
     /// Make this broker everybody's home; `None` goes back to the order of the topology.

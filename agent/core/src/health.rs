@@ -35,6 +35,7 @@ pub enum Code {
     NotBestHome,
     Behind,
     VersionDrift,
+    Strangers,
     MessagesDropped,
     Qos0Dropped,
     MemoryFull,
@@ -67,6 +68,7 @@ impl Code {
         Self::NotBestHome,
         Self::Behind,
         Self::VersionDrift,
+        Self::Strangers,
         Self::MessagesDropped,
         Self::Qos0Dropped,
         Self::MemoryFull,
@@ -100,6 +102,7 @@ impl Code {
             Self::NotBestHome => "not-best-home",
             Self::Behind => "behind",
             Self::VersionDrift => "version-drift",
+            Self::Strangers => "strangers",
             Self::MessagesDropped => "messages-dropped",
             Self::Qos0Dropped => "qos0-dropped",
             Self::MemoryFull => "memory-full",
@@ -128,6 +131,7 @@ impl Code {
             | Self::SecondLinkMissing
             | Self::LinkSuspect
             | Self::TopologyDrift
+            | Self::Strangers
             | Self::LinkFaults => Grade::Warning,
             Self::NotBestHome | Self::Behind | Self::VersionDrift => Grade::Note,
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
@@ -172,6 +176,9 @@ impl Code {
             }
             Self::Behind => {
                 "nothing: it catches up with the other brokers; if that does not end, look at the network between them"
+            }
+            Self::Strangers => {
+                "a machine of this network with another key (`hobnail key show` there), or somebody who should not reach this port: the log names an address"
             }
             Self::VersionDrift => "install the same version of hobnail on all machines when it suits",
             Self::MessagesDropped => {

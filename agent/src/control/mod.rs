@@ -124,6 +124,8 @@ impl Desk {
         if let Some(node) = &node {
             health.extend(network::examine(node, &self.history.borrow().node_before()));
         }
+        let agent_door = self.realm.agent_door();
+        health.extend(self.history.borrow().strangers(agent_door));
         health.sort();
         Status {
             name: self.name.clone(),
@@ -137,6 +139,7 @@ impl Desk {
             broker,
             counters,
             node,
+            agent_door,
             health,
         }
     }
@@ -210,6 +213,9 @@ impl Desk {
         };
         let brokers = || node.machines.iter().filter(|machine| machine.role == "broker");
         let Some(found) = brokers().find(|machine| machine.name.as_str() == broker) else {
+            if node.links.iter().any(|link| link.broker && link.peer.as_str() == broker) {
+                return Answer::error(409, &format!("nothing has been heard of {broker} yet: try again in a moment"));
+            }
             let known: Vec<&str> = brokers().map(|machine| machine.name.as_str()).collect();
             return Answer::error(404, &format!("no broker is called {broker:?}; there is {}", known.join(", ")));
         };
@@ -227,7 +233,7 @@ impl Desk {
         loop {
             let (_, counters) = self.realm.figures();
             let node = self.realm.network_status().map(|node| node.counters).unwrap_or_default();
-            self.history.borrow_mut().note(counters, node);
+            self.history.borrow_mut().note(counters, node, self.realm.agent_door());
             tokio::time::sleep(NOTE_EVERY).await;
         }
     }

@@ -10,6 +10,8 @@ use hobnail_core::ids::Name;
 use hobnail_core::node;
 use serde::Serialize;
 
+use crate::links;
+
 /// How often the counters are noted, and how many notes are kept: what grew in about ten minutes counts as lately.
 pub const NOTE_EVERY: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 10;
@@ -36,31 +38,42 @@ pub struct Status {
     pub counters: Counters,
     /// This machine's part in its network; none where it is the only one.
     pub node: Option<node::Status>,
+    /// Who came to the agent door and was not let in.
+    pub agent_door: links::Counters,
     /// The worst first; empty is well.
     pub health: Vec<Finding>,
 }
 
 /// The counters as they were, minute by minute.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<(Counters, node::Counters)>);
+pub struct History(VecDeque<(Counters, node::Counters, links::Counters)>);
 
 impl History {
-    pub fn note(&mut self, counters: Counters, node: node::Counters) {
+    pub fn note(&mut self, counters: Counters, node: node::Counters, door: links::Counters) {
         if self.0.len() == NOTES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((counters, node));
+        self.0.push_back((counters, node, door));
     }
 
     /// What the network half had counted at the oldest note.
     #[must_use]
     pub fn node_before(&self) -> node::Counters {
-        self.0.front().map(|(_, node)| node.clone()).unwrap_or_default()
+        self.0.front().map(|(_, node, _)| node.clone()).unwrap_or_default()
+    }
+
+    /// Strangers at the agent door since the oldest note.
+    #[must_use]
+    pub fn strangers(&self, door: links::Counters) -> Option<Finding> {
+        let before = self.0.front().map_or(0, |(_, _, before)| before.strangers);
+        let lately = door.strangers.saturating_sub(before);
+        let text = format!("{lately} times somebody without a key came to the agent door in the last ten minutes");
+        (lately > 0).then(|| Finding::new(Code::Strangers, text))
     }
 
     /// How much of `count` is new since the oldest note.
     fn lately(&self, counters: &Counters, count: fn(&Counters) -> u64) -> u64 {
-        let before = self.0.front().map_or(0, |(counters, _)| count(counters));
+        let before = self.0.front().map_or(0, |(counters, ..)| count(counters));
         count(counters).saturating_sub(before)
     }
 }
@@ -138,10 +151,14 @@ mod tests {
         assert_eq!(codes(&fill, &Counters::default(), &history), Vec::<&str>::new());
         assert_eq!(codes(&fill, &dropped, &history), ["messages-dropped"]);
         for minute in 0..NOTES_MAX as u64 {
-            history.note(if minute == 0 { Counters::default() } else { dropped }, node::Counters::default());
+            history.note(
+                if minute == 0 { Counters::default() } else { dropped },
+                node::Counters::default(),
+                links::Counters::default(),
+            );
             assert_eq!(codes(&fill, &dropped, &history), ["messages-dropped"], "{minute}");
         }
-        history.note(dropped, node::Counters::default());
+        history.note(dropped, node::Counters::default(), links::Counters::default());
         assert_eq!(codes(&fill, &dropped, &history), Vec::<&str>::new());
         assert_eq!(history.0.len(), NOTES_MAX);
     }

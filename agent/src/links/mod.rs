@@ -25,6 +25,7 @@ use std::time::Duration;
 use hobnail_core::assign::Link;
 use hobnail_core::ids::Name;
 use hobnail_core::node::Side;
+use serde::Serialize;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
@@ -63,7 +64,7 @@ pub struct Proved {
 }
 
 /// What has come to the door, and to nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Had no key of this network, or did not speak our TLS.
     pub strangers: u64,
