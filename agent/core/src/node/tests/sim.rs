@@ -502,7 +502,7 @@ fn topology(brokers: &[String], clients: &[String]) -> String {
 )]
 fn random_networks_keep_every_promise() {
     let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
-    let (from, count) = (number("HOBNAIL_SIM_FROM", 0), number("HOBNAIL_SIM_SEEDS", 60));
+    let (from, count) = (number("HOBNAIL_SIM_FROM", 0), number("HOBNAIL_SIM_SEEDS", 20));
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let workers: Vec<_> = (0..threads)
         .map(|worker| {
