@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::assign::assign;
 use crate::broker::{Content, OfferId, Retain};
-use crate::envelope::{Key, Keyring, NetworkKey, Seed};
+use crate::envelope::{Key, Keyring, NetworkKey, Seed, SenderId};
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
@@ -39,6 +39,8 @@ pub struct Machine {
     told: u64,
     pub settled: BTreeSet<OfferId>,
     pub disk: Disk,
+    /// Its programs take nothing more.
+    pub full: bool,
     /// It is stopped; what happens to it meanwhile waits here.
     frozen: Option<VecDeque<Event>>,
     /// Milliseconds that its wall clock is off.
@@ -90,6 +92,7 @@ impl Lab {
                 settled: BTreeSet::new(),
                 told: 0,
                 disk: Disk::default(),
+                full: false,
                 frozen: None,
                 wall_ms: 1_800_000_000_000,
             };
@@ -176,6 +179,16 @@ impl Lab {
         let machine = self.machines.get_mut(name).unwrap();
         if machine.node.is_some() && machine.frozen.is_none() {
             machine.frozen = Some(VecDeque::new());
+        }
+    }
+
+    /// Its programs have no room, or have room again.
+    pub fn set_full(&mut self, name: &str, full: bool) {
+        let now = self.now;
+        self.machines.get_mut(name).unwrap().full = full;
+        if !full && let Some(node) = self.node_mut(name) {
+            node.handle_inward_room(now);
+            self.drain(name);
         }
     }
 
@@ -326,6 +339,10 @@ impl Lab {
 
     pub fn node(&self, name: &str) -> &Node {
         self.machines[name].node.as_ref().unwrap()
+    }
+
+    pub fn id(&self, name: &str) -> SenderId {
+        SenderId::of(&self.topology.network, &Name::new(name).unwrap())
     }
 
     pub fn is_awake(&self, name: &str) -> bool {
@@ -501,6 +518,10 @@ impl Lab {
         let node = machine.node.as_mut().unwrap();
         let mut taken = Vec::new();
         while let Some(delivery) = node.next_inward(now) {
+            if machine.full {
+                node.inward_refused(delivery);
+                break;
+            }
             let inward = delivery.inward();
             let payload = String::from_utf8(inward.payload.to_vec()).unwrap();
             taken.push((inward.topic.to_owned(), payload, inward.retain, delivery.place()));

@@ -72,6 +72,7 @@ struct Sim {
 enum Repair {
     Start(String),
     Thaw(String),
+    Room(String),
     Heal,
 }
 
@@ -168,7 +169,7 @@ impl Sim {
     fn misfortune(&mut self) {
         let (name, other) = (self.dice.of(&self.all).clone(), self.dice.of(&self.all).clone());
         let until = self.millis() + [50, 300, 1_500, 6_000, 20_000][self.dice.below(5)];
-        match self.dice.below(12) {
+        match self.dice.below(13) {
             0 | 1 => self.fall(&name, until, Sim::kill),
             2 | 3 => self.fall(&name, until, Sim::power_cut),
             4 if self.is_up(&name) => {
@@ -200,6 +201,10 @@ impl Sim {
                 let disk = self.lab.machines[&name].disk.clone();
                 self.snapshots.insert(name, disk);
             }
+            12 => {
+                self.lab.set_full(&name, true);
+                self.repairs.push((until, Repair::Room(name)));
+            }
             11 if self.amnesic.is_empty() => self.lose_memory(&name, until),
             _ => {}
         }
@@ -215,14 +220,19 @@ impl Sim {
     fn kill(&mut self, name: &str) {
         self.last_look(name);
         self.lab.kill(name);
-        self.forget_deliveries(name);
+        // What it had written is there; nobody writes down what goes by memory alone.
+        for ((_, stream), seq) in self.given.iter_mut().filter(|((at, _), _)| at == name) {
+            *seq = if stream.lane.is_kept() { *seq } else { 0 };
+        }
     }
 
     fn power_cut(&mut self, name: &str) {
         self.last_look(name);
+        let believed: BTreeMap<StreamId, u64> =
+            self.lab.node(name).copies.iter().map(|(id, copy)| (*id, copy.synced)).collect();
         let luck = [0, 0, 50, 100][self.dice.below(4)];
         self.lab.power_cut(name, luck);
-        self.forget_deliveries(name);
+        self.forget_deliveries(name, &believed);
     }
 
     /// What it was given just now may not have been looked at yet.
@@ -232,12 +242,17 @@ impl Sim {
         }
     }
 
-    /// A delivery that is not on disk may come again. Nobody writes down deliveries of what is only in memory.
-    fn forget_deliveries(&mut self, name: &str) {
+    /// A delivery that is not on disk may come again; one that was `believed` to be there is.
+    fn forget_deliveries(&mut self, name: &str, believed: &BTreeMap<StreamId, u64>) {
         let mut saved = Saved::default();
         self.lab.machines[name].disk.writes.iter().for_each(|write| saved.apply(write.clone()));
         for ((_, stream), seq) in self.given.iter_mut().filter(|((at, _), _)| at == name) {
-            *seq = (*seq).min(saved.delivered(*stream));
+            let on_disk = saved.delivered(*stream);
+            let believed = believed.get(stream).copied().unwrap_or(0);
+            if stream.lane.is_kept() && on_disk < believed {
+                self.fault.get_or_insert(format!("seed {}: {name} took {stream:?} {believed} for written", self.seed));
+            }
+            *seq = (*seq).min(on_disk);
         }
     }
 
@@ -264,6 +279,7 @@ impl Sim {
                 Repair::Start(name) if self.lab.machines[&name].node.is_none() => self.lab.start(&name),
                 Repair::Start(_) => {}
                 Repair::Thaw(name) => self.lab.thaw(&name),
+                Repair::Room(name) => self.lab.set_full(&name, false),
                 Repair::Heal => self.lab.heal(),
             }
         }
@@ -275,6 +291,7 @@ impl Sim {
         self.repairs.clear();
         for name in self.all.clone() {
             self.lab.thaw(&name);
+            self.lab.set_full(&name, false);
             if self.lab.machines[&name].node.is_none() {
                 self.lab.start(&name);
             }
@@ -287,6 +304,7 @@ impl Sim {
             return Err(fault);
         }
         self.copies_agree()?;
+        self.nothing_left_early()?;
         for name in self.all.clone() {
             self.look(&name)?;
         }
@@ -301,6 +319,21 @@ impl Sim {
             self.millis(),
             self.brokers.len()
         ))
+    }
+
+    /// What another machine has of a stream that is kept was on its origin's disk before it left.
+    fn nothing_left_early(&self) -> Result<(), String> {
+        let nodes = || self.lab.machines.values().filter_map(|machine| machine.node.as_ref());
+        let lost: Vec<SenderId> = self.amnesic.iter().map(|name| self.lab.id(name)).collect();
+        let copies = nodes().flat_map(|node| node.copies.iter().filter(|(id, _)| id.sender != node.me));
+        for (id, copy) in copies.filter(|(id, _)| id.lane.is_kept()) {
+            let Some(origin) = nodes().find(|node| node.me == id.sender && !lost.contains(&node.me)) else { continue };
+            let on_disk = origin.copies.get(id).map_or(0, |own| own.stream.stored());
+            if copy.stream.last() > on_disk {
+                return self.found(format!("{id:?} {} left, but only {on_disk} is on disk", copy.stream.last()));
+            }
+        }
+        Ok(())
     }
 
     /// The same place in a stream holds the same bytes wherever it is, and no nonce seals two things.
