@@ -51,7 +51,7 @@ fn an_answer_finds_whoever_subscribed_to_it_just_before_asking() {
     for number in 1..=20 {
         let to = format!("reply/{number}");
         lab.want("office", &to);
-        lab.ask("office", "rpc/press/add", &to);
+        lab.publish_asking("office", "rpc/press/add", &to);
         while lab.heard("press").len() < number {
             lab.millis(1);
         }

@@ -273,7 +273,7 @@ impl Lab {
     }
 
     /// A publish that asks for an answer.
-    pub fn ask(&mut self, name: &str, topic: &str, answer_to: &str) -> OfferId {
+    pub fn publish_asking(&mut self, name: &str, topic: &str, answer_to: &str) -> OfferId {
         let mut props = PropsBuf::default();
         props.push(Prop::Text(RESPONSE_TOPIC, answer_to));
         self.offer(name, topic, "?", props, false)
