@@ -276,6 +276,22 @@ fn a_hub_whose_cable_is_pulled_costs_nobody_a_message() {
 }
 
 #[test]
+fn silence_in_one_direction_costs_nobody_a_message() {
+    let gaps = rounds(1, 500, "hub unheard", |lab| {
+        lab.block("hub", "a");
+        await_home(lab, &["a"], "spare");
+        lab.heal();
+        await_home(lab, &["a"], "hub");
+        lab.block("b", "hub");
+        await_home(lab, &["b"], "spare");
+        lab.heal();
+        await_home(lab, &["b"], "hub");
+    });
+    let Some(gaps) = gaps else { return };
+    expect_gaps(&gaps, Duration::from_millis(1500), Duration::from_millis(1500));
+}
+
+#[test]
 fn promote_moves_everybody_and_nothing_is_lost() {
     let mut to_spare = false;
     let gaps = rounds(2, 1_000, "promoted", |lab| {
