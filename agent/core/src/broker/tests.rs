@@ -9,5 +9,6 @@ mod model;
 mod publish;
 mod seam;
 mod seam_inward;
+mod strict;
 mod subscribe;
 mod words;
