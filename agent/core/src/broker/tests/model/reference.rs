@@ -79,6 +79,19 @@ pub struct Session {
     received: BTreeSet<u16>,
 }
 
+impl Session {
+    /// A copy that must have come, of those that look the same fewer than must.
+    fn missing(&self) -> Option<&Copy> {
+        self.copies.iter().filter(|copy| copy.must && !copy.got).find(|missing| {
+            let alike = |copy: &&Copy| {
+                copy.number == missing.number && copy.topic == missing.topic && copy.shape == missing.shape
+            };
+            let got = self.copies.iter().filter(alike).filter(|copy| copy.got).count();
+            got < self.copies.iter().filter(alike).filter(|copy| copy.must).count()
+        })
+    }
+}
+
 #[derive(Debug)]
 pub struct Reference {
     /// Who reads and acknowledges at once, and speaks version 5.
@@ -343,26 +356,6 @@ impl Reference {
         ids.sort_unstable();
         let shape = Shape { qos: message.qos, retain: message.retain, ids };
         let session = self.sessions.get_mut(&who).ok_or("there is no session")?;
-        let alike = |copy: &Copy| copy.number == number && copy.topic == message.topic && copy.shape == shape;
-        let last = |copy: &Copy| session.last.get(&(copy.publisher, shape.qos)).copied();
-        let in_order = |(at, copy): &(usize, &Copy)| copy.stored || last(copy).is_none_or(|last| last < *at);
-        let open = || session.copies.iter().enumerate().filter(|(_, copy)| !copy.got && alike(copy));
-        // What must come comes before what may; then what keeps the order.
-        let owed = open().filter(in_order).min_by_key(|(at, copy)| (!copy.must, *at)).map(|(at, _)| at);
-        // One that was sent again is owed twice, and which of the two came cannot be told.
-        let again = session.copies.iter().any(|copy| copy.got && alike(copy));
-        let late = open().next().is_some();
-        if owed.is_none() && again && open().any(|(_, copy)| !copy.must) {
-            return Ok(());
-        }
-        if let Some(at) = owed {
-            let copy = &mut session.copies[at];
-            copy.got = true;
-            if !copy.stored {
-                session.last.insert((copy.publisher, shape.qos), at);
-            }
-            return Ok(());
-        }
         let walked = |(filter, wish): &(&str, Wish)| {
             let stored = number.and_then(|number| self.ever_retained.get(&number));
             stored.is_some_and(|stored| {
@@ -373,6 +366,23 @@ impl Reference {
             })
         };
         if session.walks.iter().any(walked) {
+            // It may be a copy with the flag, or come because it was retained: nobody can tell.
+            session.copies.iter_mut().filter(|copy| copy.shape.retain).for_each(|copy| copy.must = false);
+            return Ok(());
+        }
+        let alike = |copy: &Copy| copy.number == number && copy.topic == message.topic && copy.shape == shape;
+        let last = |copy: &Copy| session.last.get(&(copy.publisher, shape.qos)).copied();
+        let in_order = |(at, copy): &(usize, &Copy)| copy.stored || last(copy).is_none_or(|last| last < *at);
+        let open = || session.copies.iter().enumerate().filter(|(_, copy)| !copy.got && alike(copy));
+        // Which of two that look the same it is cannot be told: the first that keeps the order.
+        let owed = open().filter(in_order).min_by_key(|(at, copy)| (copy.stored, *at)).map(|(at, _)| at);
+        let late = open().next().is_some();
+        if let Some(at) = owed {
+            let copy = &mut session.copies[at];
+            copy.got = true;
+            if !copy.stored {
+                session.last.insert((copy.publisher, shape.qos), at);
+            }
             return Ok(());
         }
         match self.got_as_one_of_a_group(who, number, message, shape) {
@@ -403,7 +413,7 @@ impl Reference {
     /// What is owed at once to those who read at once, and to the groups of which all do.
     pub fn nothing_is_missing_at_once(&self) -> Result<(), String> {
         let here = self.sessions.iter().filter(|(who, session)| session.connected && self.prompt[**who]);
-        if let Some(missing) = here.flat_map(|(_, session)| &session.copies).find(|copy| copy.must && !copy.got) {
+        if let Some(missing) = here.filter_map(|(_, session)| session.missing()).next() {
             return Err(format!("a reader misses {missing:?}"));
         }
         for copy in self.group_copies.iter().filter(|copy| copy.must) {
@@ -419,8 +429,7 @@ impl Reference {
 
     /// What is owed to `who`, when it has taken and acknowledged everything.
     pub fn nothing_is_missing(&self, who: usize) -> Result<(), String> {
-        let session = self.sessions.get(&who).into_iter();
-        match session.flat_map(|session| &session.copies).find(|copy| copy.must && !copy.got) {
+        match self.sessions.get(&who).and_then(Session::missing) {
             Some(missing) => Err(format!("{who} misses {missing:?}")),
             None => Ok(()),
         }
