@@ -44,10 +44,12 @@ fn homes(lab: &Lab, name: &str) -> Vec<String> {
     told.collect()
 }
 
-/// Wait until each of these is at home there.
+/// Wait until each of these is at home there. A broker that dies again and again is dialled ever less often, each half
+/// minute in the end.
 fn await_home(lab: &Lab, names: &[&str], home: &str) {
     for name in names {
-        until(&format!("{name} is at home with {home}"), || homes(lab, name).last().is_some_and(|last| last == home));
+        let is_there = || homes(lab, name).last().is_some_and(|last| last == home);
+        until_within(Duration::from_secs(60), &format!("{name} is at home with {home}"), is_there);
     }
 }
 
