@@ -156,7 +156,7 @@ impl Header {
                 qos,
                 retain,
                 clear,
-                lane: lane_of(lane)?,
+                lane: Lane::from_number(lane).ok_or(Malformed::Lane(lane))?,
                 seq: order & SEQ_MAX,
                 incarnation: low_u32(mixed >> 32),
                 content_type: ContentType(low_u16(mixed >> 16)),
@@ -168,7 +168,7 @@ impl Header {
     /// Bytes 32..40, which the suite's inner nonce ends with.
     #[must_use]
     pub(super) fn order(&self) -> [u8; 8] {
-        (u64::from(lane_number(self.stamp.lane)) << 56 | self.stamp.seq & SEQ_MAX).to_be_bytes()
+        (u64::from(self.stamp.lane.number()) << 56 | self.stamp.seq & SEQ_MAX).to_be_bytes()
     }
 }
 
@@ -196,23 +196,6 @@ fn from_flags(flags: u16) -> Result<(QoS, bool, bool), Malformed> {
         _ => return Err(Malformed::Flags(flags)),
     };
     Ok((qos, flags & FLAG_RETAIN != 0, flags & FLAG_CLEAR != 0))
-}
-
-fn lane_number(lane: Lane) -> u8 {
-    match lane {
-        Lane::Memory => 0,
-        Lane::Disk => 1,
-        Lane::Urgent => 2,
-    }
-}
-
-fn lane_of(number: u8) -> Result<Lane, Malformed> {
-    match number {
-        0 => Ok(Lane::Memory),
-        1 => Ok(Lane::Disk),
-        2 => Ok(Lane::Urgent),
-        _ => Err(Malformed::Lane(number)),
-    }
 }
 
 fn high_u64(word: u128) -> u64 {

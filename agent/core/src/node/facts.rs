@@ -193,8 +193,7 @@ impl Node {
             return;
         }
         if let Some(interest) = interest {
-            let sender = SenderId::of(&self.settings.network, &owner);
-            self.interests.insert(owner.clone(), Wants { sender, interest });
+            self.note_interest(&owner, interest);
         }
         if kind == Kind::Promoted
             && let Some((hlc, name)) = self.facts.promoted()
@@ -216,14 +215,18 @@ impl Node {
         news
     }
 
+    fn note_interest(&mut self, owner: &Name, interest: Interest) {
+        let sender = SenderId::of(&self.settings.network, owner);
+        self.interests.insert(owner.clone(), Wants { sender, interest });
+    }
+
     /// What was known before the restart.
     pub(super) fn recall(&mut self, owner: &Name, kind: Kind, said: Said) {
         if kind == Kind::Interest
             && *owner != self.settings.me
             && let Some(interest) = Interest::from_bytes(&said.body)
         {
-            let sender = SenderId::of(&self.settings.network, owner);
-            self.interests.insert(owner.clone(), Wants { sender, interest });
+            self.note_interest(owner, interest);
             self.facts.heard = true;
         }
         self.clock.hear(said.hlc);

@@ -8,7 +8,6 @@ use super::link::{Attached, LinkId};
 use super::{GRACE, Node};
 use crate::envelope::SenderId;
 use crate::frame::{Frame, encode};
-use crate::ids::Name;
 use crate::interest::Interest;
 use crate::stream::StreamId;
 use crate::time::Now;
@@ -59,9 +58,7 @@ impl Node {
             }
         }
         let waited = now.since(self.started) >= GRACE;
-        if !self.settled && caught_up && (waited || linked >= self.settings.brokers.len()) {
-            self.settled = true;
-        }
+        self.settled |= caught_up && (waited || linked >= self.settings.brokers.len());
         self.weigh_doubts(now);
         self.in_step = self.settled && caught_up;
     }
@@ -74,8 +71,12 @@ impl Node {
         if now.since(self.started) < GRACE {
             return;
         }
+        let brokers: Vec<SenderId> =
+            self.settings.brokers.iter().map(|name| SenderId::of(&self.settings.network, name)).collect();
+        let attached = self.links.values().filter(|link| link.attached == Attached::Yes);
+        let attached: BTreeSet<SenderId> = attached.map(|link| link.sender).collect();
         for stream in self.copies.keys().copied().collect::<Vec<_>>() {
-            let upto = self.needed_after(stream);
+            let upto = self.needed_after(stream, &brokers, &attached);
             self.trim(stream, upto);
         }
         self.say_room();
@@ -104,18 +105,14 @@ impl Node {
     }
 
     /// Up to where nobody will ask for a stream any more.
-    fn needed_after(&mut self, stream: StreamId) -> u64 {
-        let brokers: Vec<SenderId> =
-            self.settings.brokers.iter().map(|name| SenderId::of(&self.settings.network, name)).collect();
-        let attached: BTreeSet<&Name> =
-            self.links.values().filter(|link| link.attached == Attached::Yes).map(|link| &link.peer).collect();
+    fn needed_after(&mut self, stream: StreamId, brokers: &[SenderId], attached: &BTreeSet<SenderId>) -> u64 {
         let Some(copy) = self.copies.get_mut(&stream) else { return 0 };
         let mut upto = if stream.sender == self.me { copy.stream.last() } else { copy.synced };
         for broker in brokers.iter().filter(|broker| **broker != stream.sender) {
             upto = upto.min(copy.holders.get(broker).copied().unwrap_or(0));
         }
-        for (name, wants) in &self.interests {
-            let counts = stream.lane.is_kept() || attached.contains(name);
+        for wants in self.interests.values() {
+            let counts = stream.lane.is_kept() || attached.contains(&wants.sender);
             if !counts || wants.sender == stream.sender || brokers.contains(&wants.sender) {
                 continue;
             }
