@@ -15,6 +15,7 @@ pub mod network;
 pub mod realm;
 pub mod run;
 pub mod secrets;
+pub mod state_dir;
 pub mod topology_files;
 pub mod whoami;
 pub mod wire;

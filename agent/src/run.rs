@@ -31,6 +31,7 @@ use crate::links::{self, Links};
 use crate::manager::Manager;
 use crate::network::{network, trust};
 use crate::realm::{Epoch, Realm};
+use crate::state_dir::{self, StateDir};
 use crate::topology_files::KEY_DIRECTORY;
 
 /// A stop takes no longer than this, whoever does not listen.
@@ -81,11 +82,12 @@ struct Told {
     desk: Rc<Desk>,
 }
 
-/// Where things are that no topology names, when they are not in their usual place.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where things are that no topology names; `None` for the usual place.
+#[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     pub keys: Option<&'a Path>,
     pub control: Option<&'a Path>,
+    pub state: &'a StateDir,
 }
 
 /// Serve `wanted`, of a topology with this fingerprint, until a signal ends it.
@@ -112,6 +114,9 @@ async fn live(
     let key_directory = places.keys.unwrap_or(Path::new(KEY_DIRECTORY));
     let (prover, answers) = Prover::start(accounts(&wanted.devices, key_directory))
         .context("failed to start the thread that proves passwords")?;
+    if let Err(error) = state_dir::make(places.state.path()) {
+        warn!(%error, folder = %places.state.path().display(), "no folder for what is to outlive this agent");
+    }
     let (realm, links) = realm(wanted, fingerprint, key_directory, prover)?;
     let (stop, stopping) = watch::channel(false);
     let mut opening = Opening {

@@ -46,7 +46,7 @@ class Agent:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(notify))
         self.manager.settimeout(STEP_SECONDS)
-        env = os.environ | {"NOTIFY_SOCKET": str(notify)}
+        env = os.environ | {"NOTIFY_SOCKET": str(notify), "HOBNAIL_STATE": str(self.folder / "state")}
         command = self.program + ["run", str(self.file), "--name", "solo"]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         status = self.told("READY=1")

@@ -85,7 +85,8 @@ def main():
     text += "limits: { " + ", ".join(f"{key}: {value}" for key, value in limits.items()) + " }\n"
     (folder / "solo.yaml").write_text(text)
     binary = os.environ["HOBNAIL_BINARY"]
-    os.execv(binary, [binary, "run", str(folder / "solo.yaml"), "--control", str(folder / "control")])
+    places = ["--control", str(folder / "control"), "--state", str(folder / "state")]
+    os.execv(binary, [binary, "run", str(folder / "solo.yaml"), *places])
 
 
 main()

@@ -30,7 +30,8 @@ class Server:
                 f"version: 1\nnetwork: solo\nbrokers:\n  solo: {{ host: localhost{rights} }}\n"
                 f'doors: {{ programs: "127.0.0.1:{self.port}" }}\n{limits}\n'
             )
-            command = [binary or ROOT / "target/debug/hobnail", "run", folder / "solo.yaml", "--control", folder / "control"]
+            places = ["--control", folder / "control", "--state", folder / "state"]
+            command = [binary or ROOT / "target/debug/hobnail", "run", folder / "solo.yaml", *places]
         self.log = open(folder / "log", "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 

@@ -186,6 +186,7 @@ impl Lab {
         command.args(["netns", "exec", self.namespace(name)]).arg(program);
         command.env_remove("HOBNAIL_KEYS").env_remove("HOBNAIL_NAME");
         command.env("HOBNAIL_CONTROL", self.folder.path().join(format!("{name}.control")));
+        command.env("HOBNAIL_STATE", self.folder.path().join("state"));
         command
     }
 

@@ -54,8 +54,9 @@ fn spawn(kind: Kind, config: &Path) -> Child {
     match kind {
         Kind::Mosquitto => command.arg("-c").arg(config),
         Kind::Agent => {
-            let control = config.with_file_name("control.sock");
-            command.arg("run").arg(config).args(["--name", "solo"]).env("HOBNAIL_CONTROL", control)
+            let (control, state) = (config.with_file_name("control.sock"), config.with_file_name("state"));
+            command.arg("run").arg(config).args(["--name", "solo"]);
+            command.env("HOBNAIL_CONTROL", control).env("HOBNAIL_STATE", state)
         }
     };
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -30,7 +30,7 @@ pub fn hobnail(topology: &str, name: &str) -> Command {
     std::fs::write(&file, topology).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
     command.arg("run").arg(&file).args(["--name", name]).env_remove("HOBNAIL_KEYS");
-    command.env("HOBNAIL_CONTROL", file.with_file_name("control"));
+    command.env("HOBNAIL_CONTROL", file.with_file_name("control")).env("HOBNAIL_STATE", file.with_file_name("state"));
     command
 }
 

@@ -42,7 +42,9 @@ impl Agent {
             fs::write(&file, text).expect("its topology");
             let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
             command.arg("run").arg(file).args(["--name", "solo"]).env("RUST_BACKTRACE", "1");
-            command.env("HOBNAIL_CONTROL", folder.path().join("control"));
+            command
+                .env("HOBNAIL_CONTROL", folder.path().join("control"))
+                .env("HOBNAIL_STATE", folder.path().join("state"));
             command
         };
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");

@@ -28,6 +28,7 @@ impl Door {
         .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
         command.arg("run").arg(&file).args(["--name", "solo"]).env_remove("HOBNAIL_KEYS");
+        command.env("HOBNAIL_CONTROL", folder.path().join("control")).env("HOBNAIL_STATE", folder.path().join("state"));
         let mut agent = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();

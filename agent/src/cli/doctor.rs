@@ -13,11 +13,11 @@ use super::out::{say, say_json};
 use crate::control::ask::ask;
 use crate::control::place::find;
 use crate::doctor::{Finding, Health, Machine, bundle, examine, service_user};
+use crate::state_dir;
 use crate::topology_files::{Disk, KEY_DIRECTORY};
 use crate::whoami::whoami_in;
 
 const TOPOLOGY: &str = "/etc/hobnail/topology.yaml";
-const STATE_DIRECTORY: &str = "/var/lib/hobnail";
 /// Where the service has its environment from.
 const SERVICE_DEFAULTS: &str = "/etc/default/hobnail";
 
@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER", env = "HOBNAIL_KEYS", default_value = KEY_DIRECTORY)]
     keys: PathBuf,
     /// Where the agent keeps its state
-    #[arg(long, value_name = "FOLDER", env = "STATE_DIRECTORY", default_value = STATE_DIRECTORY)]
-    state: PathBuf,
+    #[arg(long, value_name = "FOLDER", env = "HOBNAIL_STATE")]
+    state: Option<PathBuf>,
     /// Tell it as JSON
     #[arg(long)]
     json: bool,
@@ -73,12 +73,13 @@ fn machine(args: &Args) -> Machine {
             .and_then(|me| assign(topology, &me).map_err(|error| error.to_string())),
     };
     let me = assignment.as_ref().ok().map(|assignment| assignment.me.as_str());
+    let state_directory = state_dir::likely(args.state.as_deref());
     Machine {
         agent: asked(me),
         file: args.file.clone(),
         key_directory: args.keys.clone(),
-        service_user: service_user(&args.state),
-        state_directory: args.state.clone(),
+        service_user: service_user(&state_directory),
+        state_directory,
         loaded,
         assignment,
     }

@@ -16,6 +16,7 @@ use super::{TopologyArgs, colour, exit};
 use crate::doors::listen::ListenError;
 use crate::journal::Journal;
 use crate::run::{Ended, Places, run as run_agent};
+use crate::state_dir::StateDir;
 use crate::topology_files::load_from_disk;
 use crate::whoami::whoami_in;
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// The control socket, for `hobnail status`; by default NAME.sock in RUNTIME_DIRECTORY, /run/hobnail, or this user's folder
     #[arg(long, value_name = "SOCKET", env = "HOBNAIL_CONTROL")]
     control: Option<PathBuf>,
+    /// Where it keeps what outlives it, in NETWORK/NAME; by default STATE_DIRECTORY, /var/lib/hobnail as root, or this user's folder
+    #[arg(long, value_name = "FOLDER", env = "HOBNAIL_STATE")]
+    state: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -51,7 +55,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let reread = || again(&args.topology, &me);
-    let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref() };
+    let state = StateDir::of(args.state.as_deref(), &wanted.network, &wanted.me);
+    let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref(), state: &state };
     match run_agent(&wanted, topology.fingerprint(), places, &reread) {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),

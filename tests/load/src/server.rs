@@ -39,7 +39,7 @@ impl Kind {
                 );
                 fs::write(&file, text)?;
                 let mut command = Command::new(binary);
-                command.arg("run").arg(&file).args(["--name", "solo"]);
+                command.arg("run").arg(&file).args(["--name", "solo"]).env("HOBNAIL_STATE", folder.join("state"));
                 Ok(command)
             }
             Self::Mosquitto(binary) => {
