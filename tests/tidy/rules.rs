@@ -54,12 +54,13 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("stream", &["time", "topology", "envelope"]),
     ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
+    ("keep", &[]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
     (
         "node",
         &[
             "ids", "time", "topic", "rights", "topology", "assign", "mqtt", "envelope", "home", "hlc", "stream",
-            "frame", "interest", "broker",
+            "frame", "interest", "keep", "broker",
         ],
     ),
     ("agent", &["ids", "time", "broker", "node"]),

@@ -14,6 +14,7 @@ pub mod hlc;
 pub mod home;
 pub mod ids;
 pub mod interest;
+pub mod keep;
 pub mod mqtt;
 pub mod node;
 pub mod plan;

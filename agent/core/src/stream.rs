@@ -71,7 +71,7 @@ pub struct Need {
     pub from: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     trimmed: u64,
     last: u64,
@@ -129,6 +129,15 @@ impl Stream {
 
     /// Nothing comes for `from..=to`.
     pub fn skip(&mut self, from: u64, to: u64) -> Result<Added, Need> {
+        let added = self.cover(from, to)?;
+        if added == Added::New && self.kept.is_empty() && self.trimmed + 1 >= from {
+            self.trimmed = to;
+        }
+        Ok(added)
+    }
+
+    /// What `skip` left, read back: nothing stands in `from..=to`.
+    pub fn cover(&mut self, from: u64, to: u64) -> Result<Added, Need> {
         if to <= self.last {
             return Ok(Added::Known);
         }
@@ -136,10 +145,14 @@ impl Stream {
             return Err(Need { from: self.last + 1 });
         }
         self.last = to;
-        if self.kept.is_empty() && self.trimmed + 1 >= from {
-            self.trimmed = to;
-        }
         Ok(Added::New)
+    }
+
+    /// Everything up to here was there, is on disk, and is no longer kept.
+    pub fn forget(&mut self, upto: u64) {
+        self.last = self.last.max(upto);
+        self.mark_stored(upto);
+        self.trim(upto);
     }
 
     /// The first message behind `cursor`.

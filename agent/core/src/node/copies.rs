@@ -71,6 +71,7 @@ impl Node {
             return None;
         };
         self.copies.remove(&spare);
+        self.write(Write::Forget(spare));
         Some(())
     }
 
@@ -107,8 +108,12 @@ impl Node {
             Added::New => {}
         }
         copy.grew_by(link, by_origin);
+        let forgotten = copy.stream.trimmed() >= to;
         if self.keeps(id) {
-            self.write(Write::Skip { stream: id, from, to });
+            // With nothing before it, a stretch is not worth a place of its own.
+            let write =
+                if forgotten { Write::Trim { stream: id, upto: to } } else { Write::Skip { stream: id, from, to } };
+            self.write(write);
         }
         self.appended(id, to);
         if id.sender != self.me {

@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Interest => 1,
             Self::Status => 2,
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    fn from_number(number: u8) -> Option<Self> {
+    pub(super) fn from_number(number: u8) -> Option<Self> {
         [Self::Interest, Self::Status, Self::Attached, Self::Promoted].into_iter().find(|kind| kind.number() == number)
     }
 }

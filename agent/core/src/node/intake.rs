@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::copies::{Copy, Doubt};
 use super::link::{Attached, Link, LinkId};
-use super::retained::Appended;
 use super::{DOUBT_MAX, Node};
 use crate::envelope::{Header, SenderId};
 use crate::frame::{Carried, Frame, Got};
@@ -35,7 +34,7 @@ impl Node {
             let record = Rc::new(unpack(carried, header, now));
             let is_next = self.copies.get(&stream).map_or(0, |copy| copy.stream.last()) + 1 == seq;
             if is_next && record.stamp.retain && self.settings.is_broker() {
-                self.note_retained(&record, stream.sender, Appended::Here);
+                self.note_retained(&record, stream.sender);
             }
             self.append(stream, seq, record, Some(id))
         } else {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::parked::Parked;
-use super::retained::{Appended, Rank};
+use super::retained::Rank;
 use super::{Held, Node, Progress, Write, follow};
 use crate::broker::{Inward, Retain};
 use crate::envelope::{OpenError, SenderId};
@@ -202,7 +202,7 @@ impl Node {
         let stamp = record.stamp;
         self.clock.hear(Hlc(stamp.hlc));
         let retain = if stamp.retain {
-            self.note_retained(&record, sender, Appended::Elsewhere);
+            self.note_retained(&record, sender);
             let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
             if newest { Retain::Live } else { Retain::No }
         } else {

@@ -14,6 +14,7 @@
 //! when it is on its disk. An offer is settled once, and not before what its topic asks for has happened. An origin
 //! forgets a message only when it is stable, or when a limit makes it, which is counted.
 
+mod bytes;
 mod copies;
 mod facts;
 mod follow;
@@ -57,6 +58,7 @@ use presence::Presence;
 use retained::Retained;
 use sweep::Wants;
 
+pub use bytes::{MARK, NotBelieved};
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
 pub use ping::Pong;

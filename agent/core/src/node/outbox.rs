@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::retained::Appended;
 use super::{Action, Node, Promise, Write, promise};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, SenderId, Stamp};
@@ -150,7 +149,7 @@ impl Node {
         }
         let record = Rc::new(Record { topic: message.topic.clone(), envelope: envelope.into(), expires, stamp });
         if stamp.retain {
-            self.note_retained(&record, self.me, Appended::Here);
+            self.note_retained(&record, self.me);
         }
         self.counters.offered += 1;
         self.append(id, seq, record, None).ok()?;

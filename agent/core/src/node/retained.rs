@@ -24,13 +24,6 @@ pub struct Retained {
     bytes: u64,
 }
 
-/// Whether a retained message goes into a stream that this machine keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    Here,
-    Elsewhere,
-}
-
 impl Retained {
     pub fn len(&self) -> usize {
         self.topics.len()
@@ -59,7 +52,7 @@ impl Retained {
 
 impl Node {
     /// If it is newer than what is known of its topic, it is what is known from now on.
-    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId, appended: Appended) {
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) {
         let rank = Rank { hlc: record.stamp.hlc, sender };
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
             return;
@@ -71,11 +64,8 @@ impl Node {
             return;
         }
         let kept = self.settings.is_broker().then(|| record.clone());
-        self.retained.put(record.topic.clone(), rank, kept);
-        // What stands in a stream that is kept here is found there again: the two cannot part in a power cut.
-        if !(record.stamp.lane.is_kept() && appended == Appended::Here) {
-            self.write(Write::Retained { sender, record: record.clone() });
-        }
+        self.retained.put(record.topic.clone(), rank, kept.clone());
+        self.write(Write::Retained { topic: record.topic.clone(), rank, kept });
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
@@ -86,6 +76,7 @@ impl Node {
             return false;
         };
         let gone = self.retained.topics.remove(&oldest);
+        self.write(Write::RetainedGone(oldest));
         self.retained.bytes -= gone.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
         true
     }

@@ -1,15 +1,14 @@
 //! The seam to the disk: what a node wants written, and what it begins with after reading it all back.
 //!
-//! A `Write` stands alone and replays in order; the same ones again do no harm. The store keeps them as it likes, so long
-//! as what was written before a ticket that it reports stored is there after a power cut, and everything that is there
-//! is a prefix of what was written.
+//! A `Write` stands alone and replays in order; the same ones again do no harm. The store keeps them as it likes (`bytes`
+//! says how), so long as what was written before a ticket that it reports stored is there after a power cut, everything
+//! that is there is a prefix of what was written, and what one call wrote is there together or not at all.
 
 use std::collections::BTreeMap;
 
 use super::facts::{Kind, Said};
 use super::retained::Rank;
 use super::{Held, Node};
-use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::hlc::Hlc;
 use crate::ids::Name;
@@ -44,10 +43,15 @@ pub enum Write {
     },
     /// How many lives there were, with this one.
     Lives(u32),
+    /// It was dropped to make room for another: nothing is left of it.
+    Forget(StreamId),
+    /// The newest of a topic; brokers keep the message too.
     Retained {
-        sender: SenderId,
-        record: Held,
+        topic: Box<str>,
+        rank: Rank,
+        kept: Option<Held>,
     },
+    RetainedGone(Box<str>),
     Fact {
         owner: Name,
         kind: Kind,
@@ -58,16 +62,16 @@ pub enum Write {
 }
 
 /// All writes of a machine, taken together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     pub(super) copies: BTreeMap<StreamId, SavedCopy>,
     pub(super) lives: u32,
-    pub(super) retained: BTreeMap<Box<str>, (Rank, Held)>,
+    pub(super) retained: BTreeMap<Box<str>, (Rank, Option<Held>)>,
     pub(super) facts: BTreeMap<(Name, Kind), Said>,
     pub(super) clock: Hlc,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedCopy {
     pub stream: Stream,
     pub delivered: u64,
@@ -79,9 +83,6 @@ impl Saved {
     pub fn apply(&mut self, write: Write) {
         match write {
             Write::Append { stream, seq, record } => {
-                if record.stamp.retain {
-                    self.retain(stream.sender, record.clone());
-                }
                 let stream = &mut self.copies.entry(stream).or_default().stream;
                 // A gap ends what can be believed of a stream; the rest is fetched again.
                 if stream.append(seq, record).is_ok() {
@@ -90,30 +91,32 @@ impl Saved {
             }
             Write::Skip { stream, from, to } => {
                 let stream = &mut self.copies.entry(stream).or_default().stream;
-                if stream.skip(from, to).is_ok() {
+                if stream.cover(from, to).is_ok() {
                     stream.mark_stored(to);
                 }
             }
             Write::Trim { stream, upto } => {
-                self.copies.entry(stream).or_default().stream.trim(upto);
+                self.copies.entry(stream).or_default().stream.forget(upto);
             }
             Write::Delivered { stream, upto } => {
                 let copy = self.copies.entry(stream).or_default();
                 copy.delivered = copy.delivered.max(upto);
             }
             Write::Lives(count) => self.lives = self.lives.max(count),
-            Write::Retained { sender, record } => self.retain(sender, record),
+            Write::Forget(stream) => {
+                self.copies.remove(&stream);
+            }
+            Write::Retained { topic, rank, kept } => {
+                self.retained.insert(topic, (rank, kept));
+            }
+            Write::RetainedGone(topic) => {
+                self.retained.remove(&topic);
+            }
             Write::Fact { owner, kind, said } => {
-                self.facts.insert((owner, kind), said);
+                // When it was heard means nothing in another life.
+                self.facts.insert((owner, kind), Said { heard: Now::ZERO, ..said });
             }
             Write::Clock(hlc) => self.clock = self.clock.max(hlc),
-        }
-    }
-
-    fn retain(&mut self, sender: SenderId, record: Held) {
-        let rank = Rank { hlc: record.stamp.hlc, sender };
-        if self.retained.get(&record.topic).is_none_or(|(known, _)| *known < rank) {
-            self.retained.insert(record.topic.clone(), (rank, record));
         }
     }
 
@@ -179,8 +182,8 @@ impl Node {
                 self.deliverable.insert(id);
             }
         }
-        for (topic, (rank, record)) in saved.retained {
-            self.retained.put(topic, rank, self.settings.is_broker().then_some(record));
+        for (topic, (rank, kept)) in saved.retained {
+            self.retained.put(topic, rank, kept.filter(|_| self.settings.is_broker()));
         }
         for ((owner, kind), said) in saved.facts {
             self.recall(&owner, kind, said);

@@ -7,6 +7,7 @@ use crate::assign::assign;
 use crate::broker::{Content, OfferId, Retain};
 use crate::envelope::{Key, Keyring, NetworkKey, Seed, SenderId};
 use crate::ids::Name;
+use crate::keep::tests::Model;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
 use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Ticket, Write};
@@ -54,11 +55,42 @@ pub struct Heard {
     pub place: Option<(StreamId, u64)>,
 }
 
-/// What a machine has written; what is not synced may be lost from the end.
+/// What a machine has written; what is not synced may be lost from the end, what was written together as a whole.
 #[derive(Clone, Default)]
 pub struct Disk {
     pub writes: Vec<Write>,
     pub synced: usize,
+    /// Where what was written together ends.
+    batches: Vec<usize>,
+}
+
+impl Disk {
+    /// What a start finds, read from rows and keys as a store gives them.
+    pub fn read(&self) -> Saved {
+        let (mut store, mut scratch) = (Model::default(), Vec::new());
+        self.writes.iter().for_each(|write| write.keep(&mut store, &mut scratch));
+        let mut saved = Saved::default();
+        for (key, bytes) in &store.keys {
+            assert_eq!(saved.read_key(key, bytes), Ok(()), "{key:?} {bytes:?}");
+        }
+        for (row, things) in &store.rows {
+            for (number, bytes) in things {
+                assert_eq!(saved.read_row(row, *number, bytes), Ok(()), "{row:?} {number} {bytes:?}");
+            }
+        }
+        let mut replayed = Saved::default();
+        self.writes.iter().for_each(|write| replayed.apply(write.clone()));
+        assert_eq!(saved, replayed, "what was read back is not what was written");
+        saved
+    }
+
+    /// Of what was not synced, `luck` per cent is there afterwards.
+    fn tear(&mut self, luck: usize) {
+        let end = self.synced + (self.writes.len() - self.synced) * luck / 100;
+        let whole = self.batches.iter().rev().find(|batch| **batch <= end);
+        self.writes.truncate(self.synced.max(whole.copied().unwrap_or(0)));
+        self.batches.retain(|batch| *batch <= self.writes.len());
+    }
 }
 
 pub enum Event {
@@ -110,8 +142,7 @@ impl Lab {
         random[..8].copy_from_slice(&self.boots.to_be_bytes());
         let machine = self.machines.get_mut(name).unwrap();
         let identity = Identity { random };
-        let mut saved = Saved::default();
-        machine.disk.writes.iter().for_each(|write| saved.apply(write.clone()));
+        let saved = machine.disk.read();
         // What was read back is on disk.
         machine.disk.synced = machine.disk.writes.len();
         let mut node = Node::new(Settings::of(&assignment, keyring, "f".into()), &identity, saved, self.now);
@@ -158,9 +189,7 @@ impl Lab {
     /// The power is gone: of what was not synced, `luck` per cent is there afterwards.
     pub fn power_cut(&mut self, name: &str, luck: usize) {
         self.kill(name);
-        let disk = &mut self.machines.get_mut(name).unwrap().disk;
-        let unsynced = disk.writes.len() - disk.synced;
-        disk.writes.truncate(disk.synced + unsynced * luck / 100);
+        self.machines.get_mut(name).unwrap().disk.tear(luck);
     }
 
     /// A new card: nothing is there.
@@ -479,6 +508,7 @@ impl Lab {
                 let life = node.boot;
                 machine.disk.writes.extend(std::iter::from_fn(|| node.poll_write()));
                 let written = machine.disk.writes.len();
+                machine.disk.batches.push(written);
                 self.later(FSYNC, Event::Stored { at: name.into(), ticket, written, life });
             }
             Action::Settle { offer, reason } => {
