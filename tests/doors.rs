@@ -8,12 +8,13 @@ mod run {
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use run::agent::{Agent, solo};
 use run::dial::{
-    CONNACK, CONNECT, Certificate, certificate, certify, connect_as, dial, door, expect, frame, tls, tls_trusting,
-    websocket, with_a_device,
+    CONNACK, CONNECT, Certificate, certificate, certify, connect_as, dial, door, expect, frame, knock, tls,
+    tls_trusting, websocket, with_a_device,
 };
 
 #[test]
@@ -67,6 +68,35 @@ fn silent_connections_on_the_websocket_door_keep_nobody_out_and_are_let_go() {
     expect(&mut page, &[&[0x82, 4], CONNACK].concat());
     let first = silent.first_mut().expect("64 of them");
     assert_eq!(first.read(&mut [0]).expect("closed within the time limit"), 0);
+}
+
+#[test]
+fn a_page_of_another_place_is_turned_away_and_counted_unless_it_is_named() {
+    let doors = ", websocket: \"127.0.0.1:0\", origins: [\"https://dash.example:8443\"]";
+    let folder = tempfile::tempdir().expect("a folder");
+    let control = folder.path().join("control");
+    let agent = Agent::start_with(&solo(doors), "solo", &["--control", &control.to_string_lossy()]);
+    let address = door(&agent, "WebSocket");
+    for (origin, code) in [
+        ("http://localhost:3000", "101"),
+        ("https://dash.example:8443", "101"),
+        ("https://evil.example", "403"),
+        ("null", "403"),
+        ("http://localhost\r\nOrigin: https://evil.example", "403"),
+    ] {
+        let (mut page, head) = knock(address, &format!("Origin: {origin}\r\n"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{origin}: {head}");
+        if code == "403" {
+            let mut rest = String::new();
+            page.read_to_string(&mut rest).expect("closed, not reset");
+            assert!(rest.contains("doors.origins"), "{rest}");
+        }
+    }
+    let mut status = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+    let status = status.args(["status", "--json"]).env("HOBNAIL_CONTROL", &control).output().expect("it runs").stdout;
+    let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");
+    assert_eq!(status["foreign_pages"], 3, "{status}");
+    assert!(status["health"].to_string().contains("\"foreign-pages\""), "{status}");
 }
 
 /// An agent with a device door and one device, `plc`, whose password is `sesame`.

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod links;
 pub mod manager;
 pub mod network;
+pub mod pages;
 pub mod realm;
 pub mod run;
 pub mod secrets;

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::auth::Prover;
 use crate::links::{self, Links, Network};
+use crate::pages::Pages;
 use crate::wire::{Inside, Wire};
 
 /// A deadline that was missed by this much shows that something is stuck.
@@ -84,6 +85,7 @@ struct Shared {
     /// The home that was last told of.
     home: RefCell<Option<Name>>,
     prover: Prover,
+    pages: Pages,
     epoch: Instant,
     /// When the timer will look at the core next; `None` when it sleeps without an end.
     armed: Cell<Option<Now>>,
@@ -119,6 +121,7 @@ impl Realm {
             links: OnceCell::new(),
             home: RefCell::default(),
             prover,
+            pages: Pages::default(),
             epoch: epoch.0,
             armed: Cell::new(None),
             earlier: Notify::new(),
@@ -188,6 +191,12 @@ impl Realm {
     /// Seal and open with these keys from now on.
     pub fn rekey(&self, keyring: Keyring) {
         self.with_node(|node, now| node.handle_keyring(keyring, now));
+    }
+
+    /// Which web pages may use the WebSocket door.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.0.pages
     }
 
     /// What has come to the agent door, and to nothing.

@@ -118,6 +118,7 @@ async fn live(
         warn!(%error, folder = %places.state.path().display(), "no folder for what is to outlive this agent");
     }
     let (realm, links) = realm(wanted, fingerprint, key_directory, prover)?;
+    realm.pages().set(wanted.origins.clone());
     let (stop, stopping) = watch::channel(false);
     let mut opening = Opening {
         realm: &realm,
@@ -265,6 +266,7 @@ impl Opening<'_> {
             Step::SetLimits(_)
             | Step::SetStore(_)
             | Step::SetRights(_)
+            | Step::SetOrigins(_)
             | Step::AdmitDevice { .. }
             | Step::Become { .. }
             | Step::SetKeys(_)

@@ -38,9 +38,18 @@ pub const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01x";
 pub const CONNACK: &[u8] = b"\x20\x02\0\0";
 
 pub fn websocket(address: SocketAddr) -> TcpStream {
+    let (stream, head) = knock(address, "");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    stream
+}
+
+/// Ask for a WebSocket with these header lines more, and the head of the answer.
+pub fn knock(address: SocketAddr, more: &str) -> (TcpStream, String) {
     let mut stream = dial(address);
-    let request = "GET /mqtt HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let request = format!(
+        "GET /mqtt HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n{more}\r\n"
+    );
     stream.write_all(request.as_bytes()).expect("sent");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -48,8 +57,7 @@ pub fn websocket(address: SocketAddr) -> TcpStream {
         stream.read_exact(&mut byte).expect("an answer within the time limit");
         head.push(byte[0]);
     }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    stream
+    (stream, String::from_utf8_lossy(&head).into_owned())
 }
 
 /// A masked binary frame; a mask of zeros leaves the payload readable.

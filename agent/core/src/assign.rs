@@ -11,6 +11,7 @@ use crate::topology::Topology;
 use crate::topology::model::{
     Doors, Failover, Heartbeat, Host, Keys, Kind, Limits, Machine, Store, TlsFiles, TopicRule,
 };
+use crate::topology::origin::Origins;
 
 /// Everything that the agent of one machine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +20,8 @@ pub struct Assignment {
     pub network: Name,
     pub role: Role,
     pub doors: BTreeMap<DoorKind, Door>,
+    /// The pages of others that may use the WebSocket door.
+    pub origins: Origins,
     /// Every other broker, by name.
     pub links: BTreeMap<Name, Link>,
     /// The names of `links`, the most wanted home first.
@@ -137,6 +140,7 @@ pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError>
         me: me.clone(),
         network: topology.network.clone(),
         role,
+        origins: machine.doors.origins.clone(),
         links,
         homes,
         rights: machine.rights.clone(),

@@ -48,6 +48,7 @@ pub enum Code {
     ReloadRefused,
     RestartNeeded,
     WrongPasswords,
+    ForeignPages,
     RightsRefused,
     ProtocolErrors,
 }
@@ -81,6 +82,7 @@ impl Code {
         Self::ReloadRefused,
         Self::RestartNeeded,
         Self::WrongPasswords,
+        Self::ForeignPages,
         Self::RightsRefused,
         Self::ProtocolErrors,
     ];
@@ -115,6 +117,7 @@ impl Code {
             Self::ReloadRefused => "reload-refused",
             Self::RestartNeeded => "restart-needed",
             Self::WrongPasswords => "wrong-passwords",
+            Self::ForeignPages => "foreign-pages",
             Self::RightsRefused => "rights-refused",
             Self::ProtocolErrors => "protocol-errors",
         }
@@ -137,7 +140,7 @@ impl Code {
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
             Self::DeadlinesMissed | Self::ReloadRefused => Grade::Problem,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
-            Self::RestartNeeded | Self::WrongPasswords => Grade::Warning,
+            Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
             Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors => Grade::Note,
         }
     }
@@ -202,6 +205,10 @@ impl Code {
             Self::ReloadRefused => "`hobnail check FILE` shows what is wrong; the old topology is in force until then",
             Self::RestartNeeded => "restart this agent when it suits: `systemctl restart hobnail`",
             Self::WrongPasswords => "a device has an old password, or somebody guesses: the log names the addresses",
+            Self::ForeignPages => {
+                "if the page may talk to this machine's programs, put its origin under doors.origins: the log names it; \
+                 else somebody here visits a page that tries to"
+            }
             Self::RightsRefused => "a program uses a topic it may not: `hobnail explain` shows the rights that apply",
             Self::ProtocolErrors => "a client breaks MQTT's rules and is cut off: HOBNAIL_LOG=debug names it",
         }

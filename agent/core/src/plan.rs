@@ -13,6 +13,7 @@ use crate::assign::{Assignment, Device, Door, DoorKind, Link, Role};
 use crate::ids::Name;
 use crate::rights::Rights;
 use crate::topology::model::{Failover, Heartbeat, Keys, Limits, Store, TopicRule};
+use crate::topology::origin::Origins;
 
 /// One thing to do. Every step carries all that it needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +32,7 @@ pub enum Step {
     SetFailover(Failover),
     TakeRole(Role),
     SetRights(Rights),
+    SetOrigins(Origins),
     AdmitPeer {
         name: Name,
         rights: Rights,
@@ -114,6 +116,7 @@ fn settings(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     set(now.failover != wanted.failover, |to| Step::SetFailover(to.failover));
     set(now.role != wanted.role, |to| Step::TakeRole(to.role));
     set(now.rights != wanted.rights, |to| Step::SetRights(to.rights.clone()));
+    set(now.origins != wanted.origins, |to| Step::SetOrigins(to.origins.clone()));
 }
 
 /// What is new or elsewhere, before anything goes.
@@ -213,6 +216,7 @@ fn apply_one(to: &mut Assignment, step: Step) {
         Step::SetFailover(failover) => to.failover = failover,
         Step::TakeRole(role) => to.role = role,
         Step::SetRights(rights) => to.rights = rights,
+        Step::SetOrigins(origins) => to.origins = origins,
         Step::SetHomes(homes) => to.homes = homes,
         Step::AdmitPeer { name, rights } => drop(to.peers.insert(name, rights)),
         Step::AdmitDevice { name, device } => drop(to.devices.insert(name, device)),
@@ -245,6 +249,7 @@ impl Step {
             | Self::SetFailover(_)
             | Self::TakeRole(_)
             | Self::SetRights(_)
+            | Self::SetOrigins(_)
             | Self::AdmitPeer { .. }
             | Self::AdmitDevice { .. }
             | Self::OpenDoor { .. }
@@ -271,6 +276,7 @@ impl fmt::Display for Step {
             Self::TakeRole(Role::Broker { rank }) => write!(f, "serve as broker number {}", rank + 1),
             Self::TakeRole(Role::Client) => write!(f, "be a client"),
             Self::SetRights(_) => write!(f, "change what programs here may publish and subscribe to"),
+            Self::SetOrigins(_) => write!(f, "change which web pages may use the WebSocket door"),
             Self::AdmitPeer { name, .. } => write!(f, "admit {name}, with its rights as they are now"),
             Self::AdmitDevice { name, .. } => write!(f, "admit the device {name}, with its rights as they are now"),
             Self::OpenDoor { kind, door } => write!(f, "open the {kind} door at {door}"),

@@ -126,6 +126,8 @@ impl Desk {
         }
         let agent_door = self.realm.agent_door();
         health.extend(self.history.borrow().strangers(agent_door));
+        let foreign_pages = self.realm.pages().refused();
+        health.extend(self.history.borrow().foreign_pages(foreign_pages));
         health.sort();
         Status {
             name: self.name.clone(),
@@ -140,6 +142,7 @@ impl Desk {
             counters,
             node,
             agent_door,
+            foreign_pages,
             health,
         }
     }
@@ -233,7 +236,7 @@ impl Desk {
         loop {
             let (_, counters) = self.realm.figures();
             let node = self.realm.network_status().map(|node| node.counters).unwrap_or_default();
-            self.history.borrow_mut().note(counters, node, self.realm.agent_door());
+            self.history.borrow_mut().note(counters, node, self.realm.agent_door(), self.realm.pages().refused());
             tokio::time::sleep(NOTE_EVERY).await;
         }
     }

@@ -40,35 +40,45 @@ pub struct Status {
     pub node: Option<node::Status>,
     /// Who came to the agent door and was not let in.
     pub agent_door: links::Counters,
+    /// Web pages that may not use the WebSocket door, and tried.
+    pub foreign_pages: u64,
     /// The worst first; empty is well.
     pub health: Vec<Finding>,
 }
 
 /// The counters as they were, minute by minute.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<(Counters, node::Counters, links::Counters)>);
+pub struct History(VecDeque<(Counters, node::Counters, links::Counters, u64)>);
 
 impl History {
-    pub fn note(&mut self, counters: Counters, node: node::Counters, door: links::Counters) {
+    pub fn note(&mut self, counters: Counters, node: node::Counters, door: links::Counters, foreign_pages: u64) {
         if self.0.len() == NOTES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((counters, node, door));
+        self.0.push_back((counters, node, door, foreign_pages));
     }
 
     /// What the network half had counted at the oldest note.
     #[must_use]
     pub fn node_before(&self) -> node::Counters {
-        self.0.front().map(|(_, node, _)| node.clone()).unwrap_or_default()
+        self.0.front().map(|(_, node, ..)| node.clone()).unwrap_or_default()
     }
 
     /// Strangers at the agent door since the oldest note.
     #[must_use]
     pub fn strangers(&self, door: links::Counters) -> Option<Finding> {
-        let before = self.0.front().map_or(0, |(_, _, before)| before.strangers);
+        let before = self.0.front().map_or(0, |(_, _, before, _)| before.strangers);
         let lately = door.strangers.saturating_sub(before);
         let text = format!("{lately} times somebody without a key came to the agent door in the last ten minutes");
         (lately > 0).then(|| Finding::new(Code::Strangers, text))
+    }
+
+    /// Foreign pages at the WebSocket door since the oldest note.
+    #[must_use]
+    pub fn foreign_pages(&self, refused: u64) -> Option<Finding> {
+        let lately = refused.saturating_sub(self.0.front().map_or(0, |(.., before)| *before));
+        let text = format!("{lately} times a web page that may not came to the WebSocket door in the last ten minutes");
+        (lately > 0).then(|| Finding::new(Code::ForeignPages, text))
     }
 
     /// How much of `count` is new since the oldest note.
@@ -155,10 +165,11 @@ mod tests {
                 if minute == 0 { Counters::default() } else { dropped },
                 node::Counters::default(),
                 links::Counters::default(),
+                0,
             );
             assert_eq!(codes(&fill, &dropped, &history), ["messages-dropped"], "{minute}");
         }
-        history.note(dropped, node::Counters::default(), links::Counters::default());
+        history.note(dropped, node::Counters::default(), links::Counters::default(), 0);
         assert_eq!(codes(&fill, &dropped, &history), Vec::<&str>::new());
         assert_eq!(history.0.len(), NOTES_MAX);
     }

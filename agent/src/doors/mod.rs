@@ -23,6 +23,8 @@ use tracing::{debug, warn};
 use self::connection::{Connection, Socket};
 use self::framing::Framing;
 use self::tls::Certificate;
+use self::websocket::WebSocket;
+use crate::pages::Pages;
 use crate::realm::Realm;
 
 /// The first wait after a failed accept; it doubles up to `ACCEPT_WAIT_MAX`. Out of descriptors, only time helps.
@@ -49,10 +51,10 @@ impl Manner {
         }
     }
 
-    fn framing(&self) -> Result<Framing, rustls::Error> {
+    fn framing(&self, pages: &Pages) -> Result<Framing, rustls::Error> {
         Ok(match self {
             Self::Programs | Self::Devices => Framing::Plain,
-            Self::WebSocket => Framing::WebSocket(Box::default()),
+            Self::WebSocket => Framing::WebSocket(Box::new(WebSocket::new(pages.clone()))),
             Self::DevicesTls(certificate) => Framing::tls(certificate.config())?,
         })
     }
@@ -118,7 +120,7 @@ fn enter(door: &Door, socket: Socket, address: Option<SocketAddr>, realm: &Realm
         Door::Tcp(_, manner) => manner,
         Door::Unix(_) => &Manner::Programs,
     };
-    match manner.framing() {
+    match manner.framing(realm.pages()) {
         Ok(framing) => {
             let peer = Peer { address: address.map(|address| address.ip()), trust: manner.trust() };
             let (program, wire) = realm.open(peer);

@@ -7,6 +7,8 @@
 use base64ct::{Base64, Encoding};
 use sha1::{Digest, Sha1};
 
+use crate::pages::Pages;
+
 /// Longest head of the upgrade request.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_MAX: usize = 64;
@@ -34,6 +36,8 @@ const UNSUPPORTED: u16 = 1003;
 pub enum WebSocketError {
     #[error("the request is not an upgrade to WebSocket: {0}")]
     NotUpgrade(&'static str),
+    #[error("a web page that may not use this door")]
+    ForeignPage,
     #[error("a frame is not as it may be: {0}")]
     BadFrame(&'static str),
     #[error("a text frame; MQTT is binary")]
@@ -63,6 +67,7 @@ enum State {
 
 #[derive(Debug)]
 pub struct WebSocket {
+    pages: Pages,
     state: State,
     /// The header, or the control frame's payload, as far as it has come.
     kept: Vec<u8>,
@@ -81,16 +86,11 @@ struct Header {
     length: u64,
 }
 
-impl Default for WebSocket {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl WebSocket {
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(pages: Pages) -> Self {
         Self {
+            pages,
             state: State::Head(Vec::new()),
             kept: Vec::new(),
             mask: [0; 4],
@@ -153,7 +153,7 @@ impl WebSocket {
     ) -> Result<usize, WebSocketError> {
         match &mut self.state {
             State::Head(head) => {
-                let Some((taken, response)) = upgrade(head, bytes)? else { return Ok(bytes.len()) };
+                let Some((taken, response)) = upgrade(head, bytes, &self.pages)? else { return Ok(bytes.len()) };
                 reply.extend_from_slice(response.as_bytes());
                 self.state = State::Header;
                 Ok(taken)
@@ -241,14 +241,17 @@ impl WebSocket {
     fn fail(&mut self, error: WebSocketError, reply: &mut Vec<u8>) {
         match (&self.state, error) {
             (State::Head(_), WebSocketError::NotUpgrade(why)) => {
-                let text = format!("hobnail speaks MQTT over WebSocket here: {why}\n");
-                let head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n";
-                reply.extend_from_slice(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).as_bytes());
+                put_refusal("400 Bad Request", &format!("hobnail speaks MQTT over WebSocket here: {why}\n"), reply);
+            }
+            (State::Head(_), WebSocketError::ForeignPage) => {
+                put_refusal("403 Forbidden", "the topology's doors.origins does not name this page's origin\n", reply);
             }
             (State::Closed, _) => {}
             (_, WebSocketError::Closed) => self.goodbye(NORMAL, reply),
             (_, WebSocketError::Text) => self.goodbye(UNSUPPORTED, reply),
-            (_, WebSocketError::BadFrame(_) | WebSocketError::NotUpgrade(_)) => self.goodbye(PROTOCOL_ERROR, reply),
+            (_, WebSocketError::BadFrame(_) | WebSocketError::NotUpgrade(_) | WebSocketError::ForeignPage) => {
+                self.goodbye(PROTOCOL_ERROR, reply);
+            }
         }
         self.state = State::Closed;
     }
@@ -311,9 +314,14 @@ fn put_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+fn put_refusal(status: &str, text: &str, out: &mut Vec<u8>) {
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\n");
+    out.extend_from_slice(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).as_bytes());
+}
+
 /// The answer to the request whose head ends within `bytes`, and how many of them belong to it; `None` where it has
 /// not ended.
-fn upgrade(head: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<(usize, String)>, WebSocketError> {
+fn upgrade(head: &mut Vec<u8>, bytes: &[u8], pages: &Pages) -> Result<Option<(usize, String)>, WebSocketError> {
     let had = head.len();
     let room = HEAD_BYTES_MAX - had;
     head.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
@@ -322,6 +330,7 @@ fn upgrade(head: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<(usize, String)>, 
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) => {
             let response = accept(&request)?;
+            admit(&request, pages)?;
             Ok(Some((length.saturating_sub(had), response)))
         }
         Ok(httparse::Status::Partial) if head.len() < HEAD_BYTES_MAX => Ok(None),
@@ -352,6 +361,13 @@ fn accept(request: &httparse::Request<'_, '_>) -> Result<String, WebSocketError>
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {proof}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
     ))
+}
+
+/// Browsers name the page that asks; other programs do not, and could name any.
+fn admit(request: &httparse::Request<'_, '_>, pages: &Pages) -> Result<(), WebSocketError> {
+    let mut origins = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("origin"));
+    let admitted = origins.all(|origin| pages.admit(&String::from_utf8_lossy(origin.value)));
+    if admitted { Ok(()) } else { Err(WebSocketError::ForeignPage) }
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ prop_compose! {
         websocket in prop::option::of(1880u16..1883),
         device_door in (8880u16..8884, 0u8..3),
         unix in any::<bool>(),
+        page in any::<bool>(),
         every in 100u64..103,
         miss in 2u32..4,
         hold in 1u64..3,
@@ -56,7 +57,8 @@ prop_compose! {
         text += &format!("limits: {{ inflight: {inflight} }}\n");
         let websocket = websocket.filter(|port| *port != door).map_or(String::new(), |port| format!(", websocket: \"127.0.0.1:{port}\""));
         let unix = if unix { ", unix: /run/h.sock" } else { "" };
-        text += &format!("doors: {{ programs: \"127.0.0.1:{door}\", agents: {port}{websocket}{unix} }}\n");
+        let page = if page { ", origins: [\"https://dash.example\"]" } else { "" };
+        text += &format!("doors: {{ programs: \"127.0.0.1:{door}\", agents: {port}{websocket}{unix}{page} }}\n");
         if let Some(key) = key {
             text += &format!("keys: {{ active: k{key} }}\n");
         }

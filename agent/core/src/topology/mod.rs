@@ -9,6 +9,7 @@ mod de;
 mod layout;
 mod load;
 pub mod model;
+pub mod origin;
 mod raw;
 pub mod report;
 mod structure;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::ids::Name;
 use crate::rights::Rights;
 use crate::topic::Filter;
+use crate::topology::origin::Origins;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Topology {
@@ -106,6 +107,8 @@ pub struct Doors {
     pub programs: Option<SocketAddr>,
     /// MQTT over WebSocket, for pages and dashboards.
     pub websocket: Option<SocketAddr>,
+    /// Pages of others that may use it.
+    pub origins: Origins,
     /// MQTT on a Unix socket.
     pub unix: Option<Box<str>>,
     /// MQTT over TLS for devices on the network; brokers only.

@@ -97,6 +97,9 @@ pub struct RawDoors {
     pub programs: Option<Text>,
     /// MQTT over WebSocket for the programs and pages of this machine, on loopback, such as "127.0.0.1:8083".
     pub websocket: Option<Text>,
+    /// Web pages that may use the WebSocket door besides those that this machine serves itself, such as
+    /// "https://dash.example:8443"; "null" stands for pages from files. Programs that are no browsers need none.
+    pub origins: Option<Vec<Text>>,
     /// MQTT on a Unix socket: its path.
     pub unix: Option<Text>,
     /// MQTT for devices on the network, by password; brokers only.

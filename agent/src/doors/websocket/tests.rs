@@ -20,7 +20,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// What came out of `input`, given in portions of `step` bytes: delivered, answered, and how it ended.
 fn feed(input: &[u8], step: usize) -> (Vec<u8>, Vec<u8>, Result<(), WebSocketError>) {
-    let mut socket = WebSocket::new();
+    let mut socket = WebSocket::new(Pages::default());
     let (mut got, mut reply) = (Vec::new(), Vec::new());
     for portion in input.to_vec().chunks_mut(step) {
         if let Err(error) = socket.receive(portion, &mut reply, &mut |bytes| got.extend_from_slice(bytes)) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::topology::load::{SecretFile, Surroundings};
 use crate::topology::model::{DeviceDoor, Doors, TlsFiles};
+use crate::topology::origin::Origins;
 use crate::topology::raw::{RawDeviceDoor, RawDoors, Text};
 use crate::topology::report::{Code, Report, Span, Spanned};
 
@@ -32,6 +33,7 @@ pub fn doors(
     let mut doors = Doors {
         programs: Some(PROGRAMS_DEFAULT.into()),
         websocket: None,
+        origins: Origins::default(),
         unix: None,
         devices: None,
         agents: (opener == Opener::Broker).then_some(AGENTS_DEFAULT),
@@ -59,6 +61,9 @@ fn layer(
     if let Some(text) = &raw.websocket {
         doors.websocket = local(text, report);
         note(places, "websocket", doors.websocket, text.span);
+    }
+    if let Some(texts) = &raw.origins {
+        doors.origins = Origins(texts.iter().filter_map(|text| units::origin(text, report)).collect());
     }
     if let Some(text) = &raw.unix {
         doors.unix = Some(text.value.as_str().into());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ids::Name;
 use crate::topic;
 use crate::topology::model::Host;
+use crate::topology::origin::Origin;
 use crate::topology::raw::Text;
 use crate::topology::report::{Code, Report, Spanned};
 
@@ -114,6 +115,19 @@ pub fn host(text: &Text, report: &mut Report) -> Option<Host> {
     };
     report.add_with_help(Code::BadHost, text.span, format!("`{written}` is neither an address nor a host name"), help);
     None
+}
+
+pub fn origin(text: &Text, report: &mut Report) -> Option<Origin> {
+    match Origin::new(&text.value) {
+        Ok(origin) => Some(origin),
+        Err(error) => {
+            let message = format!("`{}` is not where a page comes from: {error}", text.value);
+            let help =
+                "write scheme, host and port as in \"https://dash.example:8443\", or \"null\" for pages from files";
+            report.add_with_help(Code::BadOrigin, text.span, message, help);
+            None
+        }
+    }
 }
 
 pub fn name(text: &Text, report: &mut Report) -> Option<Name> {
