@@ -161,7 +161,7 @@ mod tests {
             elsewhere: BTreeMap::new(),
             outward: false,
         };
-        Broker::new(settings).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
+        Broker::new(settings, Now::ZERO).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
     }
 
     fn ask(accounts: Accounts, user: &str, password: &[u8]) -> bool {

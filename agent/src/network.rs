@@ -39,9 +39,10 @@ pub fn network(
     fingerprint: Box<str>,
     key_directory: &Path,
     identity: &Identity,
+    saved: Saved,
     now: Now,
 ) -> Result<Option<(Node, Pins)>, NetworkError> {
     let Some((keyring, pins)) = trust(wanted, key_directory)? else { return Ok(None) };
     let settings = Settings::of(wanted, keyring, fingerprint);
-    Ok(Some((Node::new(settings, identity, Saved::default(), now), pins)))
+    Ok(Some((Node::new(settings, identity, saved, now), pins)))
 }

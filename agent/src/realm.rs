@@ -86,7 +86,7 @@ struct Shared {
     home: RefCell<Option<Name>>,
     prover: Prover,
     pages: Pages,
-    epoch: Instant,
+    epoch: Epoch,
     /// When the timer will look at the core next; `None` when it sleeps without an end.
     armed: Cell<Option<Now>>,
     earlier: Notify,
@@ -97,17 +97,21 @@ struct Shared {
 
 /// The clock that everything here counts by; started once, before the core is made.
 #[derive(Clone, Copy)]
-pub struct Epoch(Instant);
+pub struct Epoch {
+    began: Instant,
+    /// Where the life before this one ended.
+    at: Now,
+}
 
 impl Epoch {
     #[must_use]
-    pub fn begin() -> Self {
-        Self(Instant::now())
+    pub fn begin(at: Now) -> Self {
+        Self { began: Instant::now(), at }
     }
 
     #[must_use]
     pub fn now(self) -> Now {
-        Now::ZERO.after(self.0.elapsed())
+        self.at.after(self.began.elapsed())
     }
 }
 
@@ -122,7 +126,7 @@ impl Realm {
             home: RefCell::default(),
             prover,
             pages: Pages::default(),
-            epoch: epoch.0,
+            epoch,
             armed: Cell::new(None),
             earlier: Notify::new(),
             emptied: Notify::new(),
@@ -141,7 +145,12 @@ impl Realm {
 
     #[must_use]
     pub fn now(&self) -> Now {
-        Epoch(self.0.epoch).now()
+        self.0.epoch.now()
+    }
+
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.0.epoch.began.elapsed()
     }
 
     fn with_broker(&self, call: impl FnOnce(&mut Broker, Now)) {
@@ -337,11 +346,8 @@ impl Realm {
             Action::LinkClose(link) => tell(&self.0.lines.borrow(), link, |wire| wire.ask_to_close(LINK_LINGER)),
             // What is kept is kept in memory, and is there as soon as it is said.
             Action::Store(ticket) => {
-                let now = self.now();
-                agent.with_node(now, |node| {
-                    while node.poll_write().is_some() {}
-                    node.handle_stored(ticket, now);
-                });
+                while agent.poll_write().is_some() {}
+                agent.handle_stored(ticket, self.now());
             }
             Action::Resume => self.0.resume.notify_one(),
         }
@@ -364,7 +370,8 @@ impl Realm {
             broker::Action::Offer { .. }
             | broker::Action::InwardRoom
             | broker::Action::Wanted(_)
-            | broker::Action::Unwanted(_) => {}
+            | broker::Action::Unwanted(_)
+            | broker::Action::Store(_) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use hobnail_core::agent::Saved;
 use hobnail_core::assign::{Assignment, Door as Place, DoorKind};
 use hobnail_core::broker::{Broker, Principal, Settings};
 use hobnail_core::node::Identity;
@@ -383,11 +384,12 @@ fn realm(
     key_directory: &Path,
     prover: Prover,
 ) -> anyhow::Result<(Realm, Option<Links<Realm>>)> {
-    let epoch = Epoch::begin();
     // Nothing outlives the process yet, so each start is a new origin.
+    let saved = Saved::default();
+    let epoch = Epoch::begin(saved.now);
     let identity = Identity { random: draw()? };
-    let network = network(wanted, fingerprint, key_directory, &identity, epoch.now())?;
-    let broker = Broker::new(settings(wanted, network.is_some())?);
+    let network = network(wanted, fingerprint, key_directory, &identity, saved.node, epoch.now())?;
+    let broker = Broker::new(settings(wanted, network.is_some())?, epoch.now());
     let Some((node, pins)) = network else {
         return Ok((Realm::new(broker, None, prover, epoch), None));
     };

@@ -4,12 +4,18 @@
 //! It decides nothing itself. A call into either half is followed by everything that it means to the other, so that the
 //! shell sees only what concerns sockets, dials and disks.
 
+mod saved;
+
 use std::collections::VecDeque;
 
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, Ticket};
 use crate::ids::Name;
-use crate::node::{self, LinkId, Node, Ticket};
+use crate::node::{self, LinkId, Node};
 use crate::time::Now;
+
+use saved::Log;
+
+pub use saved::{Saved, Write};
 
 /// Deliveries to the programs in one go; then whoever else waits is looked after first.
 const DELIVERIES_MAX: usize = 512;
@@ -27,7 +33,7 @@ pub enum Action {
     LinkTransmit(LinkId),
     /// Send what is left for a second at the most; close; report it closed.
     LinkClose(LinkId),
-    /// Make everything so far durable, then report it stored.
+    /// Fetch all of `poll_write`, which is one batch, and make it durable; then call `handle_stored` with this.
     Store(Ticket),
     /// Call `resume` when everything else has been looked after.
     Resume,
@@ -38,15 +44,17 @@ pub struct Agent {
     broker: Broker,
     /// `None` on a machine that is its network's only one.
     node: Option<Node>,
+    log: Log,
     actions: VecDeque<Action>,
 }
 
 impl Agent {
+    /// Both halves as they begin with what was read back, at the time that was read back or later.
     #[must_use]
-    pub fn new(mut broker: Broker, mut node: Option<Node>, now: Now) -> Self {
-        let mut actions = VecDeque::new();
-        exchange(&mut broker, &mut node, &mut actions, now);
-        Self { broker, node, actions }
+    pub fn new(broker: Broker, node: Option<Node>, now: Now) -> Self {
+        let mut agent = Self { broker, node, log: Log::new(now), actions: VecDeque::new() };
+        agent.exchange(now);
+        agent
     }
 
     #[must_use]
@@ -62,15 +70,32 @@ impl Agent {
     /// Call into the broker, and carry what it means to the network.
     pub fn with_broker<R>(&mut self, now: Now, call: impl FnOnce(&mut Broker) -> R) -> R {
         let answer = call(&mut self.broker);
-        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+        self.exchange(now);
         answer
     }
 
     /// Call into the node, and carry what it means to the programs. `None` where there is no network.
     pub fn with_node<R>(&mut self, now: Now, call: impl FnOnce(&mut Node) -> R) -> Option<R> {
         let answer = self.node.as_mut().map(call);
-        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+        self.exchange(now);
         answer
+    }
+
+    /// The next thing to be kept; fetch all of them at each `Action::Store`. They are in one order for both halves.
+    pub fn poll_write(&mut self) -> Option<Write> {
+        self.log.poll_write()
+    }
+
+    /// Everything up to this ticket is on disk.
+    pub fn handle_stored(&mut self, ticket: Ticket, now: Now) {
+        let (broker, node) = self.log.handle_stored(ticket);
+        if let Some(ticket) = broker {
+            self.broker.handle_stored(ticket, now);
+        }
+        if let (Some(ticket), Some(known)) = (node, &mut self.node) {
+            known.handle_stored(ticket, now);
+        }
+        self.exchange(now);
     }
 
     /// Call at or after `next_deadline`.
@@ -81,45 +106,61 @@ impl Agent {
         if self.node.as_ref().is_some_and(|node| node.next_deadline().is_some_and(|due| due <= now)) {
             self.with_node(now, |node| node.handle_timeout(now));
         }
+        if self.log.next_deadline() <= now {
+            self.log.note_time(now);
+            self.exchange(now);
+        }
     }
 
     /// Go on after `Action::Resume`.
     pub fn resume(&mut self, now: Now) {
         deliver(&mut self.broker, &mut self.node, &mut self.actions, now);
-        exchange(&mut self.broker, &mut self.node, &mut self.actions, now);
+        self.exchange(now);
     }
 
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
         let network = self.node.as_ref().and_then(Node::next_deadline);
-        self.broker.next_deadline().into_iter().chain(network).min()
+        let log = Some(self.log.next_deadline());
+        self.broker.next_deadline().into_iter().chain(network).chain(log).min()
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
-}
 
-/// Until neither half has anything to say to the other.
-fn exchange(broker: &mut Broker, node: &mut Option<Node>, actions: &mut VecDeque<Action>, now: Now) {
-    loop {
-        let mut quiet = true;
-        while let Some(action) = broker.poll_action() {
-            quiet = false;
-            from_broker(action, node.as_mut(), actions, now);
+    /// Until neither half has anything to say to the other. What it led to is one batch for the disk, so that no power
+    /// cut comes between what the one half wrote and the other.
+    fn exchange(&mut self, now: Now) {
+        let Self { broker, node, log, actions } = self;
+        loop {
+            let mut quiet = true;
+            while let Some(action) = broker.poll_action() {
+                quiet = false;
+                from_broker(action, node.as_mut(), log, actions, now);
+            }
+            while let Some(action) = node.as_mut().and_then(Node::poll_action) {
+                quiet = false;
+                from_node(action, broker, node, log, actions, now);
+            }
+            if quiet {
+                break;
+            }
         }
-        while let Some(action) = node.as_mut().and_then(Node::poll_action) {
-            quiet = false;
-            from_node(action, broker, node, actions, now);
-        }
-        if quiet {
-            return;
-        }
+        log.take_in(broker, node.as_mut(), now);
+        actions.extend(log.poll_ticket().map(Action::Store));
     }
 }
 
-fn from_broker(action: broker::Action, node: Option<&mut Node>, actions: &mut VecDeque<Action>, now: Now) {
+fn from_broker(
+    action: broker::Action,
+    node: Option<&mut Node>,
+    log: &mut Log,
+    actions: &mut VecDeque<Action>,
+    now: Now,
+) {
     match (action, node) {
+        (broker::Action::Store(ticket), _) => log.handle_broker(ticket),
         (broker::Action::Offer { token, message }, Some(node)) => node.handle_offer(token, &message, now),
         (broker::Action::Wanted(filter), Some(node)) => node.handle_wanted(&filter, now),
         (broker::Action::Unwanted(filter), Some(node)) => node.handle_unwanted(&filter, now),
@@ -147,6 +188,7 @@ fn from_node(
     action: node::Action,
     broker: &mut Broker,
     node: &mut Option<Node>,
+    log: &mut Log,
     actions: &mut VecDeque<Action>,
     now: Now,
 ) {
@@ -159,7 +201,7 @@ fn from_node(
         node::Action::Undial(name) => actions.push_back(Action::Undial(name)),
         node::Action::Transmit(link) => actions.push_back(Action::LinkTransmit(link)),
         node::Action::Close(link) => actions.push_back(Action::LinkClose(link)),
-        node::Action::Store(ticket) => actions.push_back(Action::Store(ticket)),
+        node::Action::Store(ticket) => log.handle_node(ticket),
     }
 }
 

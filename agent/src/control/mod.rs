@@ -135,7 +135,7 @@ impl Desk {
             role: self.role,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            uptime_s: self.realm.now().since(hobnail_core::time::Now::ZERO).as_secs(),
+            uptime_s: self.realm.uptime().as_secs(),
             doors: self.doors.clone(),
             resident_bytes: resident_bytes(),
             broker,

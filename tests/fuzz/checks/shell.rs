@@ -91,7 +91,7 @@ impl Shell {
     pub fn new(settings: Settings) -> Self {
         Self {
             when_full: settings.when_full,
-            broker: Broker::new(settings),
+            broker: Broker::new(settings, Now::ZERO),
             now: Now(1_000_000),
             sockets: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -193,6 +193,12 @@ impl Shell {
                 Action::Transmit(conn) | Action::PauseReading(conn) | Action::ResumeReading(conn) => conn,
                 Action::Authenticate { conn, .. } | Action::Close { conn, .. } => conn,
                 Action::Wanted(_) | Action::Unwanted(_) => continue,
+                Action::Store(ticket) => {
+                    let ticket = *ticket;
+                    while self.broker.poll_write().is_some() {}
+                    self.broker.handle_stored(ticket, self.now);
+                    continue;
+                }
                 Action::Offer { .. } | Action::InwardRoom => panic!("{action:?}, and there is no network"),
             };
             let Some(socket) = self.sockets.get_mut(conn) else {
@@ -210,6 +216,7 @@ impl Shell {
                     assert!(!std::mem::replace(&mut socket.proving, true), "asked for two proofs at once");
                 }
                 Action::Wanted(_) | Action::Unwanted(_) | Action::Offer { .. } | Action::InwardRoom => {}
+                Action::Store(_) => {}
                 Action::Close { .. } => assert!(!std::mem::replace(&mut socket.closing, true), "closed twice"),
             }
         }

@@ -143,7 +143,7 @@ impl Broker {
     fn words(&self, now: Now) -> [(&'static str, String); 2] {
         [
             ("version", concat!("hobnail version ", env!("CARGO_PKG_VERSION")).to_owned()),
-            ("uptime", format!("{} seconds", now.since(Now::ZERO).as_secs())),
+            ("uptime", format!("{} seconds", now.since(self.started).as_secs())),
         ]
     }
 

@@ -29,6 +29,7 @@ mod outward;
 mod publish;
 mod reading;
 mod retained;
+mod saved;
 mod session;
 mod subscribe;
 mod table;
@@ -54,7 +55,7 @@ use filter_tree::FilterTree;
 use inward::InwardWaits;
 use outward::Outward;
 use retained::Retained;
-use session::{Granted, Pace, Session};
+use session::{Pace, Session};
 use table::{Key, Table};
 
 pub use counters::Counters;
@@ -62,6 +63,8 @@ pub use figures::Fill;
 pub use inward::{Inward, NoRoom, Retain};
 pub use message::{Content, Message, Meter};
 pub use outward::OfferId;
+pub use saved::{Dead, Saved, Standing, Ticket, Waiting, Will, Write};
+pub use session::Granted;
 
 /// How long a connection may take to CONNECT.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
@@ -135,6 +138,8 @@ pub enum Action {
     Wanted(Box<str>),
     /// The last subscription to this filter has gone.
     Unwanted(Box<str>),
+    /// Make everything so far durable, then call `handle_stored` with this.
+    Store(Ticket),
 }
 
 /// The answer to `Action::Authenticate`.
@@ -163,14 +168,6 @@ pub struct Settings {
     pub outward: bool,
 }
 
-/// What a client wants said when it is gone. Its message counts from the day it is made.
-#[derive(Clone, Debug)]
-struct Will {
-    message: message::Shared,
-    delay_s: u32,
-    expiry_s: Option<u32>,
-}
-
 /// What a deadline is for. Whether it still means anything is looked at when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -193,6 +190,7 @@ enum Flow {
 #[derive(Debug)]
 pub struct Broker {
     settings: Settings,
+    started: Now,
     local: Rc<Principal>,
     conns: Table<Connection>,
     sessions: Table<Session>,
@@ -202,6 +200,8 @@ pub struct Broker {
     timers: BTreeSet<(Now, Timer)>,
     actions: VecDeque<Action>,
     counters: Counters,
+    writes: VecDeque<Write>,
+    stored: Ticket,
     failures: Failures,
     figures: Figures,
     outward: Outward,
@@ -226,10 +226,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker whose time began at `Now::ZERO`.
+    /// A broker that has just started.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, now: Now) -> Self {
         Self {
+            started: now,
             local: Rc::new(settings.local.clone()),
             settings,
             conns: Table::default(),
@@ -240,6 +241,8 @@ impl Broker {
             timers: BTreeSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
+            writes: VecDeque::new(),
+            stored: Ticket::default(),
             failures: Failures::default(),
             figures: Figures::default(),
             outward: Outward::default(),
@@ -396,6 +399,17 @@ impl Broker {
             Some(elsewhere) => self.close_with(conn, Reason::USE_ANOTHER_SERVER, Some(&elsewhere), now),
             None => self.close(conn, Reason::SERVER_SHUTTING_DOWN, now),
         }
+    }
+
+    /// The next thing to be kept. Fetch all of them before a ticket is reported stored.
+    pub fn poll_write(&mut self) -> Option<Write> {
+        self.writes.pop_front()
+    }
+
+    /// Everything up to this ticket is on disk.
+    pub fn handle_stored(&mut self, ticket: Ticket, now: Now) {
+        self.stored = self.stored.max(ticket);
+        self.settle(now);
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {

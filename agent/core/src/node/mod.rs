@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::broker::OfferId;
+use crate::broker::{OfferId, Ticket};
 use crate::envelope::{BootSalt, Opener, Sealer, SenderId};
 use crate::frame::Fresh;
 use crate::hlc::{Clock, Hlc};
@@ -104,10 +104,6 @@ pub enum Action {
     /// The programs here may know this from now on, by `Broker::handle_told`.
     Tell { topic: Box<str>, payload: Box<[u8]> },
 }
-
-/// How far the store has to come; later ones are greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
 
 /// What is on its way to the disk.
 #[derive(Clone, Copy, Debug)]

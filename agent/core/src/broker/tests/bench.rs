@@ -149,7 +149,7 @@ impl Bench {
 
     pub fn with(settings: Settings) -> Self {
         Self {
-            broker: Broker::new(settings),
+            broker: Broker::new(settings, Now::ZERO),
             now: Now(1_000_000),
             asked: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -291,6 +291,11 @@ impl Bench {
                     self.lingers.insert(conn, linger);
                 }
                 Action::Authenticate { conn, user, .. } => self.proofs.push((conn, user.into())),
+                // A disk that takes no time.
+                Action::Store(ticket) => {
+                    while self.broker.poll_write().is_some() {}
+                    self.broker.handle_stored(ticket, self.now);
+                }
                 Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {
                     self.seam.push(action);
                 }

@@ -29,6 +29,7 @@ impl Bench {
                 None
             }
             Action::Close { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => None,
+            Action::Store(_) => None,
         };
         Vec::into_iter(offers).filter_map(of).collect()
     }
@@ -50,7 +51,7 @@ impl Bench {
             Action::Transmit(_) | Action::PauseReading(_) | Action::ResumeReading(_) | Action::Authenticate { .. } => {
                 panic!("{action:?}")
             }
-            Action::Close { .. } | Action::InwardRoom | Action::Offer { .. } => panic!("{action:?}"),
+            Action::Close { .. } | Action::InwardRoom | Action::Offer { .. } | Action::Store(_) => panic!("{action:?}"),
         };
         std::mem::take(&mut self.seam).into_iter().map(of).collect()
     }

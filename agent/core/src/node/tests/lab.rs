@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::assign::assign;
-use crate::broker::{Content, OfferId, Retain};
+use crate::broker::{Content, OfferId, Retain, Ticket};
 use crate::envelope::{Key, Keyring, NetworkKey, Seed, SenderId};
 use crate::ids::Name;
 use crate::keep::tests::Model;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Ticket, Write};
+use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Write};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::report::Colour;
