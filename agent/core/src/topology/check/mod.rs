@@ -12,7 +12,7 @@ use super::model::{Kind, Topology};
 use super::raw::RawTopology;
 use super::report::{Code, Report, Span};
 
-pub use names::MACHINES_MAX;
+pub use names::{MACHINES_MAX, in_range};
 
 /// The language's version that this program reads.
 pub const VERSION: u64 = 1;

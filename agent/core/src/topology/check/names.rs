@@ -47,6 +47,14 @@ pub fn spread(key: &Text, report: &mut Report) -> Vec<Name> {
     names
 }
 
+/// Whether `name` is one of those that `range` stands for.
+pub fn in_range(range: &str, name: &str) -> bool {
+    let Some((lead, from, to, tail)) = parts(range) else { return false };
+    let number = name.strip_prefix(lead).and_then(|rest| rest.strip_suffix(tail));
+    let digits = number.filter(|number| number.len() == from.len() && number.chars().all(|c| c.is_ascii_digit()));
+    digits.is_some_and(|number| from <= number && number <= to)
+}
+
 /// `lead[from..to]tail`.
 fn parts(written: &str) -> Option<(&str, &str, &str, &str)> {
     let (lead, rest) = written.split_once('[')?;
