@@ -17,6 +17,7 @@ pub mod realm;
 pub mod run;
 pub mod secrets;
 pub mod state_dir;
+pub mod store;
 pub mod topology_files;
 pub mod whoami;
 pub mod wire;

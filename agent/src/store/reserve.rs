@@ -1,0 +1,77 @@
+//! A file that only takes up room. When the disk is full it goes, so that what makes room can still be written: takes,
+//! cuts, cursors, and what lives in a segment that is cleaned.
+
+use std::io;
+use std::time::Duration;
+
+use super::files::Files;
+
+const RESERVE: &str = "reserve";
+/// Between two attempts to have it back.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Reserve {
+    bytes: u64,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    /// Nothing is known of it yet.
+    Unknown,
+    There,
+    /// The disk was full; looked for again at the time that is given.
+    Spent(Duration),
+    /// This file system cannot promise room.
+    None,
+}
+
+impl Reserve {
+    pub fn new(bytes: u64) -> Self {
+        Self { bytes, state: State::Unknown }
+    }
+
+    /// Whether the disk is so full that there is none.
+    pub fn is_spent(&self) -> bool {
+        matches!(self.state, State::Spent(_))
+    }
+
+    pub fn spend(&mut self, files: &dyn Files) {
+        if self.state != State::None {
+            // Where it cannot go there is no more room, and the next write says so.
+            let _ = files.remove(RESERVE);
+            self.state = State::Spent(Duration::ZERO);
+        }
+    }
+
+    /// Make it where it is missing. Says when to come back for that.
+    pub fn look_after(&mut self, files: &dyn Files, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::There | State::None => return None,
+            State::Spent(again) if now < again => return Some(again),
+            State::Unknown | State::Spent(_) => {}
+        }
+        let made = self.make(files);
+        let again = now + AGAIN;
+        self.state = match made {
+            Ok(()) => State::There,
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => State::None,
+            Err(_) => State::Spent(again),
+        };
+        if let State::Spent(_) = self.state {
+            // Half of it helps nobody.
+            let _ = files.remove(RESERVE);
+            return Some(again);
+        }
+        None
+    }
+
+    fn make(&self, files: &dyn Files) -> io::Result<()> {
+        if let Ok(there) = files.open(RESERVE)
+            && there.size()? == self.bytes
+        {
+            return Ok(());
+        }
+        files.create(RESERVE)?.allocate(self.bytes)
+    }
+}
