@@ -55,7 +55,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
     ("keep", &[]),
-    ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt"]),
+    ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt", "keep"]),
     (
         "node",
         &[
@@ -63,7 +63,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
             "frame", "interest", "keep", "broker",
         ],
     ),
-    ("agent", &["ids", "time", "broker", "node"]),
+    ("agent", &["ids", "time", "keep", "broker", "node"]),
 ];
 
 pub fn purity(source: &Source) -> Vec<String> {

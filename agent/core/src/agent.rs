@@ -4,6 +4,7 @@
 //! It decides nothing itself. A call into either half is followed by everything that it means to the other, so that the
 //! shell sees only what concerns sockets, dials and disks.
 
+mod bytes;
 mod saved;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use crate::time::Now;
 
 use saved::Log;
 
+pub use bytes::Reading;
 pub use saved::{Saved, Write};
 
 /// Deliveries to the programs in one go; then whoever else waits is looked after first.

@@ -139,7 +139,7 @@ impl Broker {
 }
 
 /// What of these properties a subscriber can be sent: whatever another machine says, packets here stay well formed.
-fn sound_props(bytes: &[u8]) -> Box<[u8]> {
+pub(super) fn sound_props(bytes: &[u8]) -> Box<[u8]> {
     let mut block = Vec::new();
     let mut seen = 0u64;
     for prop in Props(bytes).iter().filter(|prop| OF_A_MESSAGE.contains(&prop.id())) {

@@ -15,6 +15,7 @@
 //! that cannot be taken now is left where it came in, and its connection is read no further. Whoever reads and
 //! acknowledges misses no QoS 1 or 2 message; whoever does not costs its own queue and nothing else.
 
+mod bytes;
 mod connect;
 mod connection;
 mod counters;
@@ -58,6 +59,7 @@ use retained::Retained;
 use session::{Pace, Session};
 use table::{Key, Table};
 
+pub use bytes::{MARK, NotBelieved, Reading};
 pub use counters::Counters;
 pub use figures::Fill;
 pub use inward::{Inward, NoRoom, Retain};
