@@ -6,7 +6,7 @@ use std::path::Path;
 use hobnail_core::assign::Assignment;
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
-use hobnail_core::node::{Identity, Node, Saved, Settings};
+use hobnail_core::node::{Common, Identity, Node, Saved, Settings};
 use hobnail_core::time::Now;
 
 use crate::keys::{KeyError, load_keyring};
@@ -36,13 +36,13 @@ pub fn trust(wanted: &Assignment, key_directory: &Path) -> Result<Option<(Keyrin
 /// The node of `wanted`, and whom its links trust; `None` where no other machine is in the network.
 pub fn network(
     wanted: &Assignment,
-    fingerprint: Box<str>,
+    common: Common,
     key_directory: &Path,
     identity: &Identity,
     saved: Saved,
     now: Now,
 ) -> Result<Option<(Node, Pins)>, NetworkError> {
     let Some((keyring, pins)) = trust(wanted, key_directory)? else { return Ok(None) };
-    let settings = Settings::of(wanted, keyring, fingerprint);
+    let settings = Settings::of(wanted, keyring, common);
     Ok(Some((Node::new(settings, identity, saved, now), pins)))
 }

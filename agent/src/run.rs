@@ -12,7 +12,7 @@ use anyhow::Context;
 use hobnail_core::agent::Saved;
 use hobnail_core::assign::{Assignment, Door as Place, DoorKind};
 use hobnail_core::broker::{Broker, Principal, Settings};
-use hobnail_core::node::Identity;
+use hobnail_core::node::{Common, Identity};
 use hobnail_core::plan::{Step, plan};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
@@ -91,23 +91,18 @@ pub struct Places<'a> {
     pub state: &'a StateDir,
 }
 
-/// Serve `wanted`, of a topology with this fingerprint, until a signal ends it.
-pub fn run(wanted: &Assignment, fingerprint: Box<str>, places: Places, reread: Reread) -> anyhow::Result<Ended> {
+/// Serve `wanted`, of a topology with this common, until a signal ends it.
+pub fn run(wanted: &Assignment, common: Common, places: Places, reread: Reread) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.context("failed to start the runtime")?;
-    let ended = runtime.block_on(live(wanted, fingerprint, places, reread));
+    let ended = runtime.block_on(live(wanted, common, places, reread));
     // What is still open ends with the process; nothing is waited for.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(
-    wanted: &Assignment,
-    fingerprint: Box<str>,
-    places: Places<'_>,
-    reread: Reread<'_>,
-) -> anyhow::Result<Ended> {
+async fn live(wanted: &Assignment, common: Common, places: Places<'_>, reread: Reread<'_>) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
@@ -118,7 +113,7 @@ async fn live(
     if let Err(error) = state_dir::make(places.state.path()) {
         warn!(%error, folder = %places.state.path().display(), "no folder for what is to outlive this agent");
     }
-    let (realm, links) = realm(wanted, fingerprint, key_directory, prover)?;
+    let (realm, links) = realm(wanted, common, key_directory, prover)?;
     realm.pages().set(wanted.origins.clone());
     let (stop, stopping) = watch::channel(false);
     let mut opening = Opening {
@@ -275,6 +270,8 @@ impl Opening<'_> {
             | Step::SetHeartbeat(_)
             | Step::SetFailover(_)
             | Step::TakeRole(_)
+            | Step::TakeRank(_)
+            | Step::RaisePeer { .. }
             | Step::AdmitPeer { .. }
             | Step::OpenLink { .. }
             | Step::SetHomes(_) => Ok(()),
@@ -380,7 +377,7 @@ fn announce(wanted: &Assignment, opened: &[String]) -> String {
 /// The core, and the links of a machine that is not alone.
 fn realm(
     wanted: &Assignment,
-    fingerprint: Box<str>,
+    common: Common,
     key_directory: &Path,
     prover: Prover,
 ) -> anyhow::Result<(Realm, Option<Links<Realm>>)> {
@@ -388,7 +385,7 @@ fn realm(
     let saved = Saved::default();
     let epoch = Epoch::begin(saved.now);
     let identity = Identity { random: draw()? };
-    let network = network(wanted, fingerprint, key_directory, &identity, saved.node, epoch.now())?;
+    let network = network(wanted, common, key_directory, &identity, saved.node, epoch.now())?;
     let broker = Broker::new(settings(wanted, network.is_some())?, epoch.now());
     let Some((node, pins)) = network else {
         return Ok((Realm::new(broker, None, prover, epoch), None));

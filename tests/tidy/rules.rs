@@ -63,7 +63,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
             "frame", "interest", "keep", "broker",
         ],
     ),
-    ("agent", &["ids", "time", "keep", "broker", "node"]),
+    ("agent", &["ids", "time", "mqtt", "keep", "broker", "node"]),
 ];
 
 pub fn purity(source: &Source) -> Vec<String> {

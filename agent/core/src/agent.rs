@@ -8,10 +8,12 @@ mod bytes;
 mod saved;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use crate::broker::{self, Broker, Ticket};
+use crate::broker::{self, Broker, Message, OfferId, Ticket};
 use crate::ids::Name;
-use crate::node::{self, LinkId, Node};
+use crate::mqtt::packet::Reason;
+use crate::node::{self, Identity, LinkId, Node, Numbers};
 use crate::time::Now;
 
 use saved::Log;
@@ -21,6 +23,9 @@ pub use saved::{Saved, Write};
 
 /// Deliveries to the programs in one go; then whoever else waits is looked after first.
 const DELIVERIES_MAX: usize = 512;
+
+/// Publishes that wait for a topology; one more is refused as over the quota.
+const EARLY_MAX: usize = 10_000;
 
 /// What the shell has to do. Drain after every call.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,17 +51,99 @@ pub struct Agent {
     broker: Broker,
     /// `None` on a machine that is its network's only one.
     node: Option<Node>,
+    /// Of the nodes that were.
+    numbers: Numbers,
+    early: Early,
     log: Log,
     actions: VecDeque<Action>,
+}
+
+/// Offers to a network that is not known yet: they wait for the topology that names it, unanswered.
+#[derive(Debug, Default)]
+struct Early {
+    offers: VecDeque<(Option<OfferId>, Rc<Message>)>,
+    dropped: u64,
+}
+
+impl Early {
+    /// The offer to be refused where there is no room.
+    fn keep(&mut self, token: Option<OfferId>, message: Rc<Message>) -> Option<OfferId> {
+        if self.offers.len() < EARLY_MAX {
+            self.offers.push_back((token, message));
+            return None;
+        }
+        self.dropped += 1;
+        token
+    }
 }
 
 impl Agent {
     /// Both halves as they begin with what was read back, at the time that was read back or later.
     #[must_use]
     pub fn new(broker: Broker, node: Option<Node>, now: Now) -> Self {
-        let mut agent = Self { broker, node, log: Log::new(now), actions: VecDeque::new() };
+        let mut agent = Self {
+            broker,
+            node,
+            numbers: Numbers::default(),
+            early: Early::default(),
+            log: Log::new(now),
+            actions: VecDeque::new(),
+        };
         agent.exchange(now);
         agent
+    }
+
+    /// The topology was edited. `network` is `None` where no other machine is in it any more; `birth` gives what a node
+    /// begins with, where another machine, another network, or the first one makes a new node.
+    pub fn handle_settings(
+        &mut self,
+        broker: broker::Settings,
+        network: Option<node::Settings>,
+        birth: impl FnOnce() -> (Identity, node::Saved),
+        now: Now,
+    ) {
+        let goes_on = matches!((&self.node, &network), (Some(node), Some(wanted)) if node.is_of(wanted));
+        if !goes_on {
+            self.leave_network(&broker, now);
+        }
+        if !broker.outward {
+            self.early.offers.clear();
+        }
+        self.with_broker(now, |known| known.handle_settings(broker, now));
+        match (network, goes_on) {
+            (Some(settings), true) => drop(self.with_node(now, |node| node.handle_settings(settings, now))),
+            (Some(settings), false) => {
+                let (identity, saved) = birth();
+                self.join_network(Node::after(self.numbers, settings, &identity, saved, now), now);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// What was owed to the network is answered as if there had never been one, by the broker.
+    fn leave_network(&mut self, broker: &broker::Settings, now: Now) {
+        if self.node.is_none() {
+            return;
+        }
+        let alone = broker::Settings { outward: false, ..broker.clone() };
+        self.with_broker(now, |known| known.handle_settings(alone, now));
+        self.with_node(now, |node| node.handle_end(now));
+        self.numbers = self.node.take().map_or(self.numbers, |node| node.numbers());
+    }
+
+    fn join_network(&mut self, mut node: Node, now: Now) {
+        self.broker.wanted().for_each(|filter| node.handle_wanted(filter, now));
+        for (token, message) in std::mem::take(&mut self.early.offers) {
+            node.handle_offer(token, &message, now);
+        }
+        self.node = Some(node);
+        self.exchange(now);
+    }
+
+    /// Messages that wait for a topology, and how many there was no room for.
+    #[must_use]
+    pub fn early(&self) -> (usize, u64) {
+        (self.early.offers.len(), self.early.dropped)
     }
 
     #[must_use]
@@ -134,12 +221,14 @@ impl Agent {
     /// Until neither half has anything to say to the other. What it led to is one batch for the disk, so that no power
     /// cut comes between what the one half wrote and the other.
     fn exchange(&mut self, now: Now) {
-        let Self { broker, node, log, actions } = self;
+        let Self { broker, node, early, log, actions, .. } = self;
         loop {
             let mut quiet = true;
             while let Some(action) = broker.poll_action() {
                 quiet = false;
-                from_broker(action, node.as_mut(), log, actions, now);
+                if let Some(refused) = from_broker(action, node.as_mut(), early, log, actions, now) {
+                    broker.handle_settled(refused, Reason::QUOTA_EXCEEDED, now);
+                }
             }
             while let Some(action) = node.as_mut().and_then(Node::poll_action) {
                 quiet = false;
@@ -154,27 +243,24 @@ impl Agent {
     }
 }
 
+/// The offer that nobody has room for, if it is one.
 fn from_broker(
     action: broker::Action,
     node: Option<&mut Node>,
+    early: &mut Early,
     log: &mut Log,
     actions: &mut VecDeque<Action>,
     now: Now,
-) {
+) -> Option<OfferId> {
     match (action, node) {
         (broker::Action::Store(ticket), _) => log.handle_broker(ticket),
         (broker::Action::Offer { token, message }, Some(node)) => node.handle_offer(token, &message, now),
         (broker::Action::Wanted(filter), Some(node)) => node.handle_wanted(&filter, now),
         (broker::Action::Unwanted(filter), Some(node)) => node.handle_unwanted(&filter, now),
         (broker::Action::InwardRoom, Some(node)) => node.handle_inward_room(now),
-        // Without a network the broker offers nothing, and who wants what is nobody else's business.
-        (
-            broker::Action::Offer { .. }
-            | broker::Action::Wanted(_)
-            | broker::Action::Unwanted(_)
-            | broker::Action::InwardRoom,
-            None,
-        ) => {}
+        // Without a network the broker offers nothing, unless it waits for one; and who wants what can be asked later.
+        (broker::Action::Offer { token, message }, None) => return early.keep(token, message),
+        (broker::Action::Wanted(_) | broker::Action::Unwanted(_) | broker::Action::InwardRoom, None) => {}
         (
             action @ (broker::Action::Transmit(_)
             | broker::Action::PauseReading(_)
@@ -184,6 +270,7 @@ fn from_broker(
             _,
         ) => actions.push_back(Action::Door(action)),
     }
+    None
 }
 
 fn from_node(
@@ -218,3 +305,6 @@ fn deliver(broker: &mut Broker, node: &mut Option<Node>, actions: &mut VecDeque<
     }
     actions.push_back(Action::Resume);
 }
+
+#[cfg(test)]
+mod tests;

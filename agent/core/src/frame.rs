@@ -141,6 +141,8 @@ pub struct Beat {
     pub heard_ago_us: u32,
     pub in_step: bool,
     pub hlc: Hlc,
+    /// How long it is to the next one; 0 where that is not said.
+    pub every_ms: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,6 +196,8 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
             heard_ago_us: from.u32()?,
             in_step: from.flag()?,
             hlc: from.hlc()?,
+            // Came to this frame later than the rest: an older agent does not say it.
+            every_ms: from.u32().unwrap_or(0),
         }),
         13 => Frame::Cursor { machine: SenderId(from.u64()?), stream: from.stream()?, upto: from.u64()? },
         14 => Frame::Bye { reason: from.u8()? },
@@ -283,6 +287,7 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             }
             out.push(u8::from(beat.in_step));
             put_numbers(out, &[beat.hlc.0]);
+            out.extend_from_slice(&beat.every_ms.to_be_bytes());
             12
         }
         Frame::Cursor { machine, stream, upto } => {

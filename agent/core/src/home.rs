@@ -151,6 +151,12 @@ impl Home {
     /// The topology changed. Links that the edit does not concern stay.
     pub fn handle_rules(&mut self, mut rules: Rules, now: Now) {
         self.notice(now);
+        let tempo = self.rules.heartbeat.every;
+        if rules.heartbeat.every != tempo {
+            // The other sides are to know of the new tempo before they miss the old one, and answer by it.
+            self.beat_at = now;
+            self.patience.handle_tempo(tempo.max(rules.heartbeat.every), now);
+        }
         let mut old = std::mem::take(&mut self.peers);
         for name in std::mem::take(&mut rules.order) {
             if self.index(&name).is_some() {
@@ -203,6 +209,13 @@ impl Home {
             self.peers[at].pace = pace;
             self.peers[at].weigh(&mut self.dice, self.rules.failover, now);
             self.settle(now);
+        }
+    }
+
+    /// It says how often it beats.
+    pub fn handle_tempo(&mut self, name: &Name, every: Duration) {
+        if let Some(at) = self.index(name) {
+            self.peers[at].pulse.handle_tempo(every);
         }
     }
 

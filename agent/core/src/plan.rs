@@ -30,7 +30,9 @@ pub enum Step {
     SetTopics(Vec<TopicRule>),
     SetHeartbeat(Heartbeat),
     SetFailover(Failover),
+    /// Client to broker or back: each speaks its own half of the protocol between machines.
     TakeRole(Role),
+    TakeRank(usize),
     SetRights(Rights),
     SetOrigins(Origins),
     AdmitPeer {
@@ -57,6 +59,11 @@ pub enum Step {
         door: Door,
     },
     OpenLink {
+        name: Name,
+        link: Link,
+    },
+    /// A client that came in here is a broker now.
+    RaisePeer {
         name: Name,
         link: Link,
     },
@@ -114,9 +121,15 @@ fn settings(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     set(now.topics != wanted.topics, |to| Step::SetTopics(to.topics.clone()));
     set(now.heartbeat != wanted.heartbeat, |to| Step::SetHeartbeat(to.heartbeat));
     set(now.failover != wanted.failover, |to| Step::SetFailover(to.failover));
-    set(now.role != wanted.role, |to| Step::TakeRole(to.role));
     set(now.rights != wanted.rights, |to| Step::SetRights(to.rights.clone()));
     set(now.origins != wanted.origins, |to| Step::SetOrigins(to.origins.clone()));
+    match (now.role, wanted.role) {
+        (Role::Broker { rank: before }, Role::Broker { rank }) if before != rank => steps.push(Step::TakeRank(rank)),
+        (Role::Broker { .. }, Role::Broker { .. }) | (Role::Client, Role::Client) => {}
+        (Role::Broker { .. }, Role::Client) | (Role::Client, Role::Broker { .. }) => {
+            steps.push(Step::TakeRole(wanted.role));
+        }
+    }
 }
 
 /// What is new or elsewhere, before anything goes.
@@ -139,9 +152,10 @@ fn arrivals(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     }
     for (name, link) in changed(&now.links, &wanted.links) {
         let (name, link) = (name.clone(), link.clone());
-        steps.push(match now.links.contains_key(&name) {
-            true => Step::MoveLink { name, link },
-            false => Step::OpenLink { name, link },
+        steps.push(match (now.links.contains_key(&name), now.peers.contains_key(&name)) {
+            (true, _) => Step::MoveLink { name, link },
+            (false, true) => Step::RaisePeer { name, link },
+            (false, false) => Step::OpenLink { name, link },
         });
     }
     if now.homes != wanted.homes {
@@ -215,6 +229,7 @@ fn apply_one(to: &mut Assignment, step: Step) {
         Step::SetHeartbeat(heartbeat) => to.heartbeat = heartbeat,
         Step::SetFailover(failover) => to.failover = failover,
         Step::TakeRole(role) => to.role = role,
+        Step::TakeRank(rank) => to.role = Role::Broker { rank },
         Step::SetRights(rights) => to.rights = rights,
         Step::SetOrigins(origins) => to.origins = origins,
         Step::SetHomes(homes) => to.homes = homes,
@@ -223,7 +238,9 @@ fn apply_one(to: &mut Assignment, step: Step) {
         Step::OpenDoor { kind, door }
         | Step::MoveDoor { kind, to: door, .. }
         | Step::ChangeCertificate { kind, door } => drop(to.doors.insert(kind, door)),
-        Step::OpenLink { name, link } | Step::MoveLink { name, link } => drop(to.links.insert(name, link)),
+        Step::OpenLink { name, link } | Step::RaisePeer { name, link } | Step::MoveLink { name, link } => {
+            drop(to.links.insert(name, link));
+        }
         Step::CloseLink(name) => drop(to.links.remove(&name)),
         Step::CloseDoor(kind) => drop(to.doors.remove(&kind)),
         Step::ExpelDevice(name) => drop(to.devices.remove(&name)),
@@ -236,18 +253,18 @@ impl Step {
     #[must_use]
     pub fn drops(&self) -> Drops {
         match self {
-            Self::Become { .. } => Drops::AllMachines,
+            Self::Become { .. } | Self::TakeRole(_) => Drops::AllMachines,
             Self::MoveDoor { kind, .. } | Self::CloseDoor(kind) => Drops::Door(*kind),
             Self::MoveLink { name, .. } | Self::CloseLink(name) => Drops::Link(name.clone()),
             Self::ExpelDevice(name) => Drops::Device(name.clone()),
-            Self::ExpelPeer(name) => Drops::Peer(name.clone()),
+            Self::ExpelPeer(name) | Self::RaisePeer { name, .. } => Drops::Peer(name.clone()),
             Self::SetKeys(_)
             | Self::SetLimits(_)
             | Self::SetStore(_)
             | Self::SetTopics(_)
             | Self::SetHeartbeat(_)
             | Self::SetFailover(_)
-            | Self::TakeRole(_)
+            | Self::TakeRank(_)
             | Self::SetRights(_)
             | Self::SetOrigins(_)
             | Self::AdmitPeer { .. }
@@ -273,8 +290,9 @@ impl fmt::Display for Step {
             Self::SetTopics(rules) => write!(f, "change the topic rules ({} of them)", rules.len()),
             Self::SetHeartbeat(beat) => write!(f, "beat every {:?}, down after {} missed", beat.every, beat.miss),
             Self::SetFailover(failover) => write!(f, "return to a better broker after {:?}", failover.hold_down),
-            Self::TakeRole(Role::Broker { rank }) => write!(f, "serve as broker number {}", rank + 1),
-            Self::TakeRole(Role::Client) => write!(f, "be a client"),
+            Self::TakeRole(Role::Broker { rank }) => write!(f, "become a broker, number {}", rank + 1),
+            Self::TakeRole(Role::Client) => write!(f, "become a client"),
+            Self::TakeRank(rank) => write!(f, "serve as broker number {}", rank + 1),
             Self::SetRights(_) => write!(f, "change what programs here may publish and subscribe to"),
             Self::SetOrigins(_) => write!(f, "change which web pages may use the WebSocket door"),
             Self::AdmitPeer { name, .. } => write!(f, "admit {name}, with its rights as they are now"),
@@ -283,6 +301,7 @@ impl fmt::Display for Step {
             Self::MoveDoor { kind, from, to } => write!(f, "move the {kind} door from {from} to {to}"),
             Self::ChangeCertificate { kind, .. } => write!(f, "show another certificate at the {kind} door"),
             Self::OpenLink { name, link } => write!(f, "link to {name} at {link}"),
+            Self::RaisePeer { name, link } => write!(f, "link to {name}, which is a broker now, at {link}"),
             Self::MoveLink { name, link } => write!(f, "link to {name} at its new place {link}"),
             Self::SetHomes(homes) => {
                 let names: Vec<&str> = homes.iter().map(Name::as_str).collect();

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use hobnail_core::assign::{Assignment, assign};
 use hobnail_core::ids::Name;
+use hobnail_core::node::Common;
 use hobnail_core::topology::report::Colour;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -57,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let reread = || again(&args.topology, &me);
     let state = StateDir::of(args.state.as_deref(), &wanted.network, &wanted.me);
     let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref(), state: &state };
-    match run_agent(&wanted, topology.fingerprint(), places, &reread) {
+    match run_agent(&wanted, Common::of(&topology), places, &reread) {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),
         Err(error) if error.downcast_ref().is_some_and(ListenError::is_permission) => {

@@ -311,6 +311,14 @@ impl Broker {
         self.settle(now);
     }
 
+    /// The door that these came in by is closed, or is elsewhere now.
+    pub fn handle_shut_out(&mut self, conns: impl IntoIterator<Item = ConnId>, now: Now) {
+        for conn in conns {
+            self.close(conn.0, Reason::ADMINISTRATIVE_ACTION, now);
+        }
+        self.settle(now);
+    }
+
     pub fn handle_open(&mut self, peer: Peer, now: Now) -> ConnId {
         let conn = self.conns.insert(Connection::new(peer, now));
         self.counters.connections_opened += 1;

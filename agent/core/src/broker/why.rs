@@ -25,7 +25,7 @@ pub fn why(reason: Reason) -> Option<&'static str> {
         Reason::TOPIC_ALIAS_INVALID => "a topic alias of 0 or above this broker's topic alias maximum",
         Reason::PACKET_TOO_LARGE => "a packet above this broker's maximum packet size",
         Reason::QUOTA_EXCEEDED => "a limit of this broker is reached",
-        Reason::ADMINISTRATIVE_ACTION => "the topology names this device no longer",
+        Reason::ADMINISTRATIVE_ACTION => "the topology was edited, and has no place for this connection any more",
         Reason::USE_ANOTHER_SERVER => "this broker stops; another one serves on",
         Reason::CONNECTION_RATE_EXCEEDED => "too many wrong passwords from this address; try again in a minute",
         _ => return None,

@@ -34,6 +34,7 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
             heard_ago_us: c as u32,
             in_step: d % 2 == 0,
             hlc: Hlc(d),
+            every_ms: b as u32,
         }),
         Frame::Cursor { machine: SenderId(a), stream, upto: b },
         Frame::Bye { reason: a as u8 },

@@ -18,21 +18,30 @@ pub enum Life {
     Dead,
 }
 
+/// A machine that says it beats less often than this is judged as if it had said this.
+const TEMPO_MAX: Duration = Duration::from_secs(60);
+
 /// When a link was last heard. Whatever comes in counts, not only beats: a long message may hold a beat up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pulse {
     heard: Now,
+    /// How often the other side says that it beats: its topology may be another than ours.
+    tempo: Duration,
 }
 
 impl Pulse {
     /// A link that has just come up.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self { heard: now }
+        Self { heard: now, tempo: Duration::ZERO }
     }
 
     pub fn handle_heard(&mut self, now: Now) {
         self.heard = self.heard.max(now);
+    }
+
+    pub fn handle_tempo(&mut self, every: Duration) {
+        self.tempo = every.min(TEMPO_MAX);
     }
 
     #[must_use]
@@ -63,7 +72,8 @@ impl Pulse {
 
     /// When the last of so many beats is overdue: a quarter of a beat after it was to come.
     fn missed_at(&self, beat: Heartbeat, missed: u32) -> Now {
-        self.heard.after(beat.every.saturating_mul(missed).saturating_add(beat.every / 4))
+        let every = beat.every.max(self.tempo);
+        self.heard.after(every.saturating_mul(missed).saturating_add(every / 4))
     }
 }
 
@@ -80,6 +90,11 @@ impl Patience {
         if late > beat.every {
             self.until = now.after(beat.every.saturating_mul(PATIENCE_BEATS));
         }
+    }
+
+    /// This machine beats otherwise from now on; `every` is the slower of the two. Most of what is heard are answers.
+    pub fn handle_tempo(&mut self, every: Duration, now: Now) {
+        self.until = self.until.max(now.after(every.saturating_mul(PATIENCE_BEATS)));
     }
 
     /// Nobody is judged before this.

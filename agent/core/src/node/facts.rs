@@ -3,7 +3,7 @@
 //!
 //! A fact travels by any road and in any order; the newest wins. That none was heard means nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,14 +93,17 @@ impl Facts {
     }
 
     /// Keep it if it is news.
-    fn hear(&mut self, owner: &Name, kind: Kind, said: Said) -> bool {
+    fn hear(&mut self, owner: &Name, kind: Kind, said: Said, members: &BTreeSet<Name>) -> bool {
         let key = (owner.clone(), kind);
         let known = self.known.get(&key);
         if known.is_some_and(|known| known.hlc >= said.hlc) {
             return false;
         }
         if known.is_none() && self.known.len() >= OWNERS_MAX * 4 {
-            return false;
+            // Whoever belongs to the network no longer gives way to whoever does.
+            let stranger = self.known.keys().find(|(owner, _)| !members.contains(owner)).cloned();
+            let Some(stranger) = stranger.filter(|_| members.contains(owner)) else { return false };
+            self.known.remove(&stranger);
         }
         self.known.insert(key, said);
         true
@@ -132,7 +135,7 @@ impl Node {
             uptime_s: now.since(self.started).as_secs(),
             home: self.home.home().map(|home| home.as_str().into()),
             queue: self.outbox.unsettled() as u64,
-            fingerprint: self.settings.fingerprint.clone(),
+            fingerprint: self.settings.common.fingerprint.clone(),
             leaving: self.leaving,
         };
         // Everybody hears of it, so what only grows is not worth telling often.
@@ -154,6 +157,13 @@ impl Node {
         let body = names.join("\n").into_bytes();
         if self.facts.get(&self.settings.me, Kind::Attached).is_none_or(|said| *said.body != *body) {
             self.tell(Kind::Attached, body, now);
+        }
+    }
+
+    /// A client is nobody's home.
+    pub(super) fn tell_attached_to_none(&mut self, now: Now) {
+        if self.facts.get(&self.settings.me, Kind::Attached).is_some_and(|said| !said.body.is_empty()) {
+            self.tell(Kind::Attached, Vec::new(), now);
         }
     }
 
@@ -206,7 +216,7 @@ impl Node {
 
     /// Keep what is news; what lasts longer than a life is written.
     fn learn(&mut self, owner: &Name, kind: Kind, said: Said) -> bool {
-        let news = self.facts.hear(owner, kind, said.clone());
+        let news = self.facts.hear(owner, kind, said.clone(), &self.settings.common.machines);
         if news && matches!(kind, Kind::Interest | Kind::Promoted) {
             self.write(Write::Fact { owner: owner.clone(), kind, said });
             // After a power cut, too, we must know for whom to keep things.
@@ -215,7 +225,11 @@ impl Node {
         news
     }
 
-    fn note_interest(&mut self, owner: &Name, interest: Interest) {
+    /// What one wants who does not belong to the network, as it is known here, is kept for nobody.
+    pub(super) fn note_interest(&mut self, owner: &Name, interest: Interest) {
+        if !self.settings.common.machines.contains(owner) {
+            return;
+        }
         let sender = SenderId::of(&self.settings.network, owner);
         self.interests.insert(owner.clone(), Wants { sender, interest });
     }
@@ -230,7 +244,7 @@ impl Node {
             self.facts.heard = true;
         }
         self.clock.hear(said.hlc);
-        self.facts.hear(owner, kind, Said { heard: self.started, ..said });
+        self.facts.hear(owner, kind, Said { heard: self.started, ..said }, &self.settings.common.machines);
     }
 
     /// Somebody knows something newer of us than we said in this life: say it again, later than that.

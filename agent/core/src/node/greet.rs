@@ -1,5 +1,7 @@
 //! Links that come, attach, beat, and go.
 
+use std::time::Duration;
+
 use super::link::{Attached, Link, LinkId, Phase, Side};
 use super::{Action, Node};
 use crate::envelope::SenderId;
@@ -361,6 +363,7 @@ impl Node {
             heard_ago_us: u32::try_from(ago).unwrap_or(u32::MAX),
             in_step,
             hlc,
+            every_ms: u32::try_from(self.settings.heartbeat.every.as_millis()).unwrap_or(u32::MAX),
         };
         self.say_frame(id, &Frame::Beat(beat));
     }
@@ -375,8 +378,11 @@ impl Node {
             let whole = u64::try_from(now.since(link.beat_sent_at).as_micros()).unwrap_or(u64::MAX);
             link.rtt_us = Some(whole.saturating_sub(there));
         }
+        let every = Duration::from_millis(u64::from(beat.every_ms));
+        link.pulse.handle_tempo(every);
         let (peer, is_broker) = (link.peer.clone(), link.is_broker);
         if is_broker {
+            self.home.handle_tempo(&peer, every);
             let pace = if beat.in_step { Pace::InStep } else { Pace::Behind };
             self.home.handle_beat(&peer, pace, now);
         } else {
@@ -403,7 +409,7 @@ impl Node {
     }
 
     /// What hung on this link hangs on it no longer.
-    fn left(&mut self, id: LinkId, now: Now) {
+    pub(super) fn left(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let was = std::mem::replace(&mut link.attached, Attached::No);
         let is_broker = link.is_broker;

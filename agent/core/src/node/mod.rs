@@ -15,6 +15,7 @@
 //! forgets a message only when it is stable, or when a limit makes it, which is counted.
 
 mod bytes;
+mod change;
 mod copies;
 mod facts;
 mod follow;
@@ -59,12 +60,13 @@ use retained::Retained;
 use sweep::Wants;
 
 pub use bytes::{MARK, NotBelieved};
+pub use change::Numbers;
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
 pub use ping::Pong;
 pub use promise::{Promise, promise};
 pub use saved::{Saved, Write};
-pub use settings::{Identity, Settings};
+pub use settings::{Common, Identity, Settings};
 pub use status::{Counters, LinkView, MachineView, Standing, Status};
 
 /// Interest is told this long after it changed, so that a program's first hundred subscriptions are one fact.
@@ -114,12 +116,25 @@ enum Progress {
     Delivered(u64),
 }
 
+impl Progress {
+    fn is_of_copy(self) -> bool {
+        match self {
+            Self::Copy(_) => true,
+            Self::Delivered(_) => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
     me: SenderId,
     started: Now,
+    /// Since when it has the role that it has.
+    serving_since: Now,
     boot: u64,
+    /// Which of this machine's lives it is, counted from 1.
+    life: u32,
     clock: Clock,
     /// No stamp passes this before it is written that one does.
     clock_saved: Hlc,
@@ -183,8 +198,14 @@ impl Node {
     /// A machine that has just started, with what its store read back.
     #[must_use]
     pub fn new(settings: Settings, identity: &Identity, saved: Saved, now: Now) -> Self {
+        Self::after(Numbers::default(), settings, identity, saved, now)
+    }
+
+    /// The same in a process that had another node before.
+    #[must_use]
+    pub fn after(numbers: Numbers, settings: Settings, identity: &Identity, saved: Saved, now: Now) -> Self {
         let me = SenderId::of(&settings.network, &settings.me);
-        let life = saved.lives.saturating_add(1);
+        let life = saved.lives.max(numbers.lives).saturating_add(1);
         let opener = Opener::new(&settings.keyring);
         let sealer = Sealer::new(&settings.keyring, &settings.me, identity.salt()).ok();
         let (every, waits) = (settings.heartbeat.every, settings.waits_for_others());
@@ -192,7 +213,9 @@ impl Node {
         let mut node = Self {
             me,
             started: now,
+            serving_since: now,
             boot: identity.boot(),
+            life,
             clock: Clock::default(),
             clock_saved: Hlc::default(),
             salt: identity.salt(),
@@ -202,7 +225,7 @@ impl Node {
             home,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
-            links_opened: 0,
+            links_opened: numbers.links,
             copies: BTreeMap::new(),
             outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),
@@ -224,8 +247,8 @@ impl Node {
             inward_said: false,
             writes: VecDeque::new(),
             unstored: VecDeque::new(),
-            ticket: Ticket::default(),
-            ticket_said: Ticket::default(),
+            ticket: numbers.ticket,
+            ticket_said: numbers.ticket,
             grown: BTreeSet::new(),
             in_step: !waits,
             settled: !waits,
@@ -238,7 +261,7 @@ impl Node {
             settings,
         };
         node.write(Write::Lives(life));
-        node.ticket = Ticket(1);
+        node.ticket = Ticket(node.ticket.0 + 1);
         node.restore(saved);
         node.settle(now);
         node

@@ -206,6 +206,13 @@ impl Node {
         }
     }
 
+    /// Nobody waits for room any more.
+    pub(super) fn say_unblocked(&mut self) {
+        if std::mem::take(&mut self.outbox.full_said) {
+            self.actions.push_back(Action::OutwardRoom(true));
+        }
+    }
+
     pub(super) fn say_room(&mut self) {
         if self.outbox.full_said && self.bytes < self.settings.bytes_max / 10 * 9 {
             self.outbox.full_said = false;

@@ -45,11 +45,19 @@ struct NetworkSaid<'a> {
     drift: Vec<&'a Name>,
 }
 
+impl Presence {
+    /// Where something was told.
+    pub(super) fn topics(&self) -> Vec<Box<str>> {
+        self.told.keys().map(topic_of).chain([NETWORK.into()]).collect()
+    }
+}
+
 impl Node {
     pub(super) fn refresh_presence(&mut self, now: Now) {
         let mut presence = std::mem::take(&mut self.presence);
         let seen = self.seen();
         let mut actions = Vec::new();
+        let mut now_told = BTreeMap::new();
         for name in self.known_machines() {
             let said = self.facts.get(name, Kind::Status);
             let heard = said.map(|said| said.heard);
@@ -67,7 +75,11 @@ impl Node {
             if !(same_words && same_standing) {
                 actions.push(self.tell_node(name, &told, now));
             }
-            presence.told.insert(name.clone(), told);
+            now_told.insert(name.clone(), told);
+        }
+        // What is left there belongs to the network no longer.
+        for gone in std::mem::replace(&mut presence.told, now_told).into_keys() {
+            actions.push(Action::Tell { topic: topic_of(&gone), payload: Box::default() });
         }
         let network = self.network_said(&presence);
         if network != presence.network {
@@ -78,16 +90,17 @@ impl Node {
         self.presence = presence;
     }
 
-    /// Everybody who is named to us or was ever heard of.
+    /// Everybody who is named to us, and members that were ever heard of.
     fn known_machines(&self) -> BTreeSet<&Name> {
-        let heard = self.facts.of(Kind::Status).map(|(name, _)| name);
+        let members = &self.settings.common.machines;
+        let heard = self.facts.of(Kind::Status).map(|(name, _)| name).filter(|name| members.contains(*name));
         let named = self.settings.brokers.iter().chain(self.settings.peers.keys());
         named.chain(heard).chain([&self.settings.me]).collect()
     }
 
     fn tell_node(&self, name: &Name, told: &Told, now: Now) -> Action {
         let payload = serde_json::to_vec(&self.machine_view(name, told, now)).unwrap_or_default().into();
-        Action::Tell { topic: format!("{NODES}{name}").into(), payload }
+        Action::Tell { topic: topic_of(name), payload }
     }
 
     /// Every machine that is named to us or was ever heard of, as it was told last.
@@ -128,7 +141,7 @@ impl Node {
             brokers,
             promoted: self.home.promoted(),
             machines,
-            topology: &self.settings.fingerprint,
+            topology: &self.settings.common.fingerprint,
             drift: self.drift(presence).collect(),
         };
         serde_json::to_vec(&said).unwrap_or_default().into()
@@ -137,7 +150,7 @@ impl Node {
     /// Machines that are here and run another topology than this one.
     fn drift<'a>(&'a self, presence: &'a Presence) -> impl Iterator<Item = &'a Name> {
         let here = presence.told.iter().filter(|(_, told)| told.standing.is_here());
-        let strays = |fact: &StatusFact| fact.fingerprint != self.settings.fingerprint;
+        let strays = |fact: &StatusFact| fact.fingerprint != self.settings.common.fingerprint;
         here.filter(move |(_, told)| told.fact.as_ref().is_some_and(strays)).map(|(name, _)| name)
     }
 
@@ -165,6 +178,10 @@ impl Node {
 
 /// The start of 2020: a clock that says less has not been set since the power came.
 const CLOCK_IS_SET_MS: u64 = 1_577_836_800_000;
+
+fn topic_of(name: &Name) -> Box<str> {
+    format!("{NODES}{name}").into()
+}
 
 fn parse(said: &Said) -> Option<StatusFact> {
     serde_json::from_slice(&said.body).ok()

@@ -39,6 +39,21 @@ impl Retained {
         self.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
     }
 
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(|topic| &**topic)
+    }
+
+    /// Only the ranks stay.
+    pub fn forget_records(&mut self) {
+        self.topics.values_mut().for_each(|(_, kept)| *kept = None);
+        self.bytes = 0;
+    }
+
+    /// Of this very message only the rank is known.
+    fn lacks(&self, topic: &str, rank: Rank) -> bool {
+        self.topics.get(topic).is_some_and(|(known, kept)| *known == rank && kept.is_none())
+    }
+
     pub fn rank(&self, topic: &str) -> Option<Rank> {
         self.topics.get(topic).map(|(rank, _)| *rank)
     }
@@ -95,6 +110,11 @@ impl Node {
         }
         let record = Held::new(intake::unpack(carried, header, now));
         let rank = Rank { hlc: header.stamp.hlc, sender: header.sender };
+        if self.settings.is_broker() && self.retained.lacks(&record.topic, rank) {
+            // From the days when this machine was a client: the programs here have had it.
+            self.write(Write::Retained { topic: record.topic.clone(), rank, kept: Some(record.clone()) });
+            return self.retained.put(record.topic.clone(), rank, Some(record));
+        }
         if self.retained.rank(&record.topic).is_none_or(|known| known < rank) {
             self.loose_retained(StreamId::of(&header), record);
         }

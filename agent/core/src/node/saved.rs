@@ -43,7 +43,7 @@ pub enum Write {
     },
     /// How many lives there were, with this one.
     Lives(u32),
-    /// It was dropped to make room for another: nothing is left of it.
+    /// Nothing is left of it: it was dropped to make room for another, or begins anew.
     Forget(StreamId),
     /// The newest of a topic; brokers keep the message too.
     Retained {
@@ -171,12 +171,8 @@ impl Node {
             copy.synced = delivered;
             copy.stream = stream;
             copy.swept = copy.stream.last();
-            if !self.keeps(id)
-                && let Some(copy) = self.copies.get_mut(&id)
-            {
-                copy.stream = Stream::default();
-                let covered = copy.stream.skip(1, delivered);
-                debug_assert!(covered.is_ok(), "an empty stream takes any skip from 1");
+            if !self.keeps(id) {
+                self.restore_as_client(id, delivered);
             }
             if id.sender != self.me {
                 self.deliverable.insert(id);
@@ -190,6 +186,26 @@ impl Node {
         }
         if let Some((_, name)) = self.facts.promoted() {
             self.home.handle_promoted(name, self.started);
+        }
+    }
+
+    /// A copy of which only how far the programs have got is left.
+    pub(super) fn begin_anew(&mut self, stream: StreamId, delivered: u64) {
+        self.write(Write::Forget(stream));
+        if delivered > 0 {
+            self.write(Write::Delivered { stream, upto: delivered });
+        }
+    }
+
+    /// What it kept as a broker, in another life, it keeps for nobody any more.
+    fn restore_as_client(&mut self, id: StreamId, delivered: u64) {
+        let Some(copy) = self.copies.get_mut(&id) else { return };
+        let before = std::mem::take(&mut copy.stream);
+        let covered = copy.stream.skip(1, delivered);
+        debug_assert!(covered.is_ok(), "an empty stream takes any skip from 1");
+        self.bytes -= before.bytes();
+        if before.last() > 0 {
+            self.begin_anew(id, delivered);
         }
     }
 }

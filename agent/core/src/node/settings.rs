@@ -1,6 +1,6 @@
 //! What a node is set up with: its part of the topology, its keys, and what it drew at random.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
@@ -9,6 +9,7 @@ use crate::envelope::{BootSalt, Keyring};
 use crate::home::{self, Rules};
 use crate::ids::Name;
 use crate::rights::Rights;
+use crate::topology::Topology;
 use crate::topology::model::{Failover, Heartbeat, TopicRule, WhenFull};
 
 #[derive(Clone, Debug)]
@@ -29,8 +30,23 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     pub retained_len_max: usize,
     pub keyring: Keyring,
-    /// Tells the network part of the topology apart from others.
+    pub common: Common,
+}
+
+/// What all machines of a topology have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Common {
+    /// Tells this topology apart from others.
     pub fingerprint: Box<str>,
+    /// Everybody who belongs to the network.
+    pub machines: BTreeSet<Name>,
+}
+
+impl Common {
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        Self { fingerprint: topology.fingerprint(), machines: topology.machines.keys().cloned().collect() }
+    }
 }
 
 /// Bytes for all records while they are kept in memory and the topology names no size.
@@ -38,7 +54,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 
 impl Settings {
     #[must_use]
-    pub fn of(assignment: &Assignment, keyring: Keyring, fingerprint: Box<str>) -> Self {
+    pub fn of(assignment: &Assignment, keyring: Keyring, common: Common) -> Self {
         Self {
             me: assignment.me.clone(),
             network: assignment.network.clone(),
@@ -53,7 +69,7 @@ impl Settings {
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             retained_len_max: assignment.limits.retained_len_max as usize,
             keyring,
-            fingerprint,
+            common,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::facts::{Kind, StatusFact};
 use super::link::{Attached, Phase};
-use super::{Node, STATUS_REPEAT};
+use super::{Node, STATUS_REPEAT, Settings};
 use crate::home::State;
 use crate::ids::Name;
 use crate::time::Now;
@@ -131,7 +131,7 @@ impl Node {
             home_since_s: now.since(self.home.home_since()).as_secs(),
             home_changes: self.home.changes(),
             promoted: self.home.promoted().cloned(),
-            fingerprint: self.settings.fingerprint.clone(),
+            fingerprint: self.settings.common.fingerprint.clone(),
             in_step: self.in_step,
             uptime_s: now.since(self.started).as_secs(),
             queue: self.outbox.unsettled(),
@@ -142,6 +142,12 @@ impl Node {
             machines: self.machine_views(now),
             counters: self.counters.clone(),
         }
+    }
+
+    /// Whether these are the settings of the same machine in the same network.
+    #[must_use]
+    pub fn is_of(&self, settings: &Settings) -> bool {
+        self.settings.me == settings.me && self.settings.network == settings.network
     }
 
     /// Whom this machine sends what others want, and where it comes from.

@@ -57,7 +57,7 @@ impl Node {
                 flow.claimed = flow.acked;
             }
         }
-        let waited = now.since(self.started) >= GRACE;
+        let waited = now.since(self.serving_since) >= GRACE;
         self.settled |= caught_up && (waited || linked >= self.settings.brokers.len());
         self.weigh_doubts(now);
         self.in_step = self.settled && caught_up;
@@ -68,7 +68,7 @@ impl Node {
             return;
         }
         self.share_cursors();
-        if now.since(self.started) < GRACE {
+        if now.since(self.serving_since) < GRACE {
             return;
         }
         let brokers: Vec<SenderId> =

@@ -1,3 +1,4 @@
+mod change;
 mod keys;
 mod lab;
 mod ping;

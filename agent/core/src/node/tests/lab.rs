@@ -1,20 +1,21 @@
 //! A whole network in one thread and in virtual time: real nodes, wires that can be cut, programs that only count.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::assign::assign;
 use crate::broker::{Content, OfferId, Retain, Ticket};
-use crate::envelope::{Key, Keyring, NetworkKey, Seed, SenderId};
+use crate::envelope::SenderId;
 use crate::ids::Name;
 use crate::keep::tests::Model;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Settings, Side, Write};
+use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Side, Write};
 use crate::stream::StreamId;
 use crate::time::Now;
-use crate::topology::report::Colour;
-use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, Topology, load};
+use crate::topology::Topology;
+use files::parse;
 
 const LATENCY: Duration = Duration::from_millis(1);
 const FSYNC: Duration = Duration::from_millis(4);
@@ -34,6 +35,8 @@ pub struct Lab {
 
 pub struct Machine {
     pub node: Option<Node>,
+    /// The file that lies on it.
+    topology: Topology,
     wants: BTreeSet<String>,
     pub heard: Vec<Heard>,
     retained: BTreeMap<String, String>,
@@ -118,6 +121,7 @@ impl Lab {
         for name in &names {
             let machine = Machine {
                 node: None,
+                topology: lab.topology.clone(),
                 wants: BTreeSet::new(),
                 heard: Vec::new(),
                 retained: BTreeMap::new(),
@@ -136,8 +140,7 @@ impl Lab {
 
     pub fn start(&mut self, name: &str) {
         self.boots += 1;
-        let keyring = self.keyring(&[Self::key(7)]);
-        let assignment = assign(&self.topology, &Name::new(name).unwrap()).unwrap();
+        let settings = self.settings(name);
         let mut random = [0; 32];
         random[..8].copy_from_slice(&self.boots.to_be_bytes());
         let machine = self.machines.get_mut(name).unwrap();
@@ -145,25 +148,10 @@ impl Lab {
         let saved = machine.disk.read();
         // What was read back is on disk.
         machine.disk.synced = machine.disk.writes.len();
-        let mut node = Node::new(Settings::of(&assignment, keyring, "f".into()), &identity, saved, self.now);
+        let mut node = Node::new(settings, &identity, saved, self.now);
         node.handle_wall(machine.wall_ms as i64 * 1000);
         machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
         machine.node = Some(node);
-        self.drain(name);
-    }
-
-    pub fn key(byte: u8) -> Key {
-        Key::Whole(NetworkKey::new(Seed::new([byte; 32])))
-    }
-
-    /// The first is active.
-    fn keyring(&self, keys: &[Key]) -> Keyring {
-        Keyring::new(&self.topology.network, &keys[0], &keys[1..]).unwrap()
-    }
-
-    pub fn rekey(&mut self, name: &str, keys: &[Key]) {
-        let (keyring, now) = (self.keyring(keys), self.now);
-        self.node_mut(name).unwrap().handle_keyring(keyring, now);
         self.drain(name);
     }
 
@@ -477,7 +465,8 @@ impl Lab {
         match action {
             Action::Dial(to) => {
                 let there = to.as_str().to_owned();
-                let reachable = self.passes(name, &there)
+                let reachable = self.knows(&there, name)
+                    && self.passes(name, &there)
                     && self.passes(&there, name)
                     && self.machines[&there].node.is_some()
                     && self.machines[&there].frozen.is_none();
@@ -564,23 +553,6 @@ impl Lab {
             machine.heard.push(Heard { text: format!("{topic} {payload}"), place });
         }
     }
-}
-
-struct Text(String);
-
-impl Surroundings for Text {
-    fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
-        SecretFact::NotLooked
-    }
-}
-
-fn parse(yaml: &str) -> Topology {
-    let Loaded { topology, report } = load("t.yaml", &mut Text(yaml.to_owned()));
-    topology.unwrap_or_else(|| panic!("{}", report.render(Colour::Plain)))
 }
 
 impl Machine {
