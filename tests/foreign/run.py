@@ -7,19 +7,15 @@ FOLDER holds what cross/build made (target/dist); each NAME is arm64, armv7 or a
 """
 
 import json
-import os
 import pathlib
-import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
-OURS = [str(REPOSITORY / "target/debug/hobnail")]
+from agent import OURS, REPOSITORY, SOLO, Agent, answer, running, wait_until
+
 # The processor of a Pi Zero stops at an instruction of any later one.
 QEMU = {
     "arm64": ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"],
@@ -27,48 +23,8 @@ QEMU = {
     "armv6": ["qemu-arm-static", "-cpu", "arm1176"],
 }
 ARCH = {"arm64": "aarch64", "armv7": "arm", "armv6": "arm"}
-STEP_SECONDS = 60
-SOLO = 'version: 1\nnetwork: test\ndoors: { programs: "127.0.0.1:0" }\nbrokers:\n  solo: { host: localhost }\n'
-
-
-class Agent:
-    """`hobnail run` of one machine, told apart by its port, with a service manager's ear on it."""
-
-    def __init__(self, program, folder, text=SOLO):
-        self.program, self.folder = program, pathlib.Path(folder)
-        self.file = self.folder / "t.yaml"
-        self.file.write_text(text)
-        self.start()
-
-    def start(self):
-        notify = self.folder / "notify"
-        notify.unlink(missing_ok=True)
-        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.manager.bind(str(notify))
-        self.manager.settimeout(STEP_SECONDS)
-        env = os.environ | {"NOTIFY_SOCKET": str(notify), "HOBNAIL_STATE": str(self.folder / "state")}
-        command = self.program + ["run", str(self.file), "--name", "solo"]
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        status = self.told("READY=1")
-        self.port = re.search(r"programs at 127\.0\.0\.1:(\d+)", status).group(1)
-
-    def told(self, start):
-        while not (message := self.manager.recv(4096).decode()).startswith(start):
-            pass
-        return message
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=STEP_SECONDS)
-        self.process.stdout.close()
-        self.manager.close()
-        return code
-
-
-def answer(program, *args, code=0):
-    done = subprocess.run(program + list(args), capture_output=True, text=True, timeout=STEP_SECONDS)
-    assert done.returncode == code, f"{args}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
+# What nothing here may count: a payload that was not opened, not believed, not let through.
+NEVER = ("unsealed", "unknown_key", "unopened", "forged", "malformed", "refused_rights", "link_faults", "gaps")
 
 
 def it_is_what_it_is_called(program, name):
@@ -85,68 +41,102 @@ def it_checks_topologies_as_we_do(program, _):
         assert theirs == ours, f"{file}:\n{theirs}"
 
 
-def talk(server, publisher, subscriber):
-    """Twenty messages of every kind, from one program to another by an agent, at QoS 1 and 2."""
-    where = ["-p", server.port]
+def talk(here, there, publisher, subscriber):
+    """Ten messages at QoS 1 and ten at QoS 2, from a program at one agent to one that was away at the other."""
     for qos in ("1", "2"):
-        session = where + ["-q", qos, "-i", f"s{qos}", "-c", "-t", "a/#"]
+        session = ["-p", there.port, "-q", qos, "-i", f"s{qos}", "-c", "-t", "a/#"]
         answer(subscriber, "sub", *session, "-E")
+        if here is not there:
+            await_path(here, there)
         for number in range(10):
-            answer(publisher, "pub", *where, "-q", qos, "-t", f"a/{qos}", "-m", f"é {number}")
+            answer(publisher, "pub", "-p", here.port, "-q", qos, "-t", f"a/{qos}", "-m", f"é {number}")
         heard = answer(subscriber, "sub", *session, "-C", "10", "-W", "30")
         assert heard == "".join(f"é {number}\n" for number in range(10)), heard
 
 
+def await_path(here, there):
+    """Until a message gets from the one to the other; so does then what else is wanted there."""
+    topic = f"path/{time.monotonic_ns()}"
+    ears = subprocess.Popen(OURS + ["sub", "-p", there.port, "-t", topic, "-C", "1"], stdout=subprocess.DEVNULL)
+    try:
+
+        def heard():
+            answer(OURS, "pub", "-p", here.port, "-t", topic, "-m", "x")
+            return ears.poll() is not None
+
+        wait_until(f"a message gets from {here.name} to {there.name}", heard)
+    finally:
+        ears.kill()
+        ears.wait()
+
+
 def its_agent_serves_our_programs_and_ours_serves_its(program, _):
     for server, publisher, subscriber in ((program, OURS, OURS), (OURS, program, OURS), (OURS, OURS, program)):
-        with tempfile.TemporaryDirectory() as folder:
-            agent = Agent(server, folder)
-            try:
-                talk(agent, publisher, subscriber)
-            finally:
-                assert agent.end() == 0
+        with running(lambda folder: Agent(server, folder)) as (agent,):
+            talk(agent, agent, publisher, subscriber)
 
 
 def it_reloads_is_killed_and_comes_back(program, _):
-    with tempfile.TemporaryDirectory() as folder:
-        agent = Agent(program, folder)
-        try:
-            agent.file.write_text("version: 1\n")
-            agent.process.send_signal(signal.SIGHUP)
-            agent.told("RELOADING=1")
-            assert "not reloaded" in agent.told("READY=1")
-            agent.file.write_text(SOLO)
-            agent.process.send_signal(signal.SIGHUP)
-            agent.told("RELOADING=1")
-            assert "not reloaded" not in agent.told("READY=1")
-            agent.end(signal.SIGKILL)
-            agent.start()
-            talk(agent, OURS, OURS)
-        finally:
-            agent.end()
+    with running(lambda folder: Agent(program, folder)) as (agent,):
+        assert "not reloaded" in agent.reload("version: 1\n")
+        assert "not reloaded" not in agent.reload(SOLO)
+        agent.kill()
+        agent.start()
+        talk(agent, agent, OURS, OURS)
+
+
+def free_port():
+    with socket.socket() as held:
+        held.bind(("0.0.0.0", 0))
+        return held.getsockname()[1]
+
+
+def network(hub, press):
+    """The functions that start the two machines of one network, each a program of its own."""
+    text = (
+        "version: 1\nnetwork: test\nheartbeat: { every: 500ms, miss: 6 }\nkeys: { active: k1 }\n"
+        'doors: { programs: "127.0.0.1:0" }\n'
+        f"brokers:\n  hub: {{ host: 127.0.0.1, doors: {{ agents: {free_port()} }} }}\nclients:\n  press: {{}}\n"
+    )
+
+    def start_hub(folder):
+        # Whoever makes it, the other reads it.
+        answer(press, "key", "new", "k1", "--keys", folder)
+        return Agent(hub, folder, "hub", text)
+
+    return start_hub, lambda folder: Agent(press, folder, "press", text)
+
+
+def its_agent_and_ours_share_a_network_through_a_sealed_link(program, _):
+    for one, other in ((OURS, program), (program, OURS)):
+        with running(*network(one, other)) as (hub, press):
+            wait_until("press is at home", lambda: press.status()["node"]["home"] == "hub")
+            talk(press, hub, OURS, OURS)
+            talk(hub, press, OURS, OURS)
+            foreign = press if other is program else hub
+            assert "not reloaded" in foreign.reload("version: 1\n")
+            assert "not reloaded" not in foreign.reload((hub if foreign is press else press).file.read_text())
+            foreign.kill()
+            foreign.start()
+            wait_until("press is at home again", lambda: press.status()["node"]["home"] == "hub")
+            talk(press, hub, OURS, OURS)
+            talk(hub, press, OURS, OURS)
+            for agent in (hub, press):
+                counted = agent.status()["node"]["counters"]
+                assert counted["delivered"] >= 20, counted
+                assert not any(counted[name] for name in NEVER), counted
+            print(f"  {foreign.memory():.1f} MiB with qemu, as {foreign.name} of a network")
 
 
 def it_needs_little(program, _):
     """Memory under qemu holds qemu's own too, so this is told and not judged; waking up is counted by the kernel."""
-    with tempfile.TemporaryDirectory() as folder:
-        agent = Agent(program, folder)
-        try:
-            status = pathlib.Path(f"/proc/{agent.process.pid}/status")
-            time.sleep(2)
-            before, began = switches(agent.process.pid), time.monotonic()
-            time.sleep(5)
-            per_second = (switches(agent.process.pid) - before) / (time.monotonic() - began)
-            memory = re.search(r"VmRSS:\s+(\d+)", status.read_text()).group(1)
-            print(f"  {int(memory) / 1024:.1f} MiB with qemu, {per_second:.1f} wake-ups a second when idle")
-            assert per_second < 5
-        finally:
-            agent.end()
-
-
-def switches(pid):
-    """How often any thread of the process has slept of its own will."""
-    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/status")
-    return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", task.read_text()).group(1)) for task in tasks)
+    with running(lambda folder: Agent(program, folder)) as (agent,):
+        time.sleep(2)
+        before, began = agent.switches(), time.monotonic()
+        time.sleep(5)
+        per_second = (agent.switches() - before) / (time.monotonic() - began)
+        print(f"  {agent.memory():.1f} MiB with qemu, {per_second:.1f} wake-ups a second when idle")
+        assert per_second < 5
 
 
 CLAIMS = [
@@ -154,6 +144,7 @@ CLAIMS = [
     it_checks_topologies_as_we_do,
     its_agent_serves_our_programs_and_ours_serves_its,
     it_reloads_is_killed_and_comes_back,
+    its_agent_and_ours_share_a_network_through_a_sealed_link,
     it_needs_little,
 ]
 
