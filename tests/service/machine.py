@@ -6,8 +6,9 @@ import shutil
 import signal
 import subprocess
 import time
+import zlib
 
-INSIDE = "systemd,systemd-sysv,dbus,procps,iproute2,mosquitto-clients,openssl"
+INSIDE = "systemd,systemd-sysv,dbus,procps,iproute2,mosquitto-clients,openssl,man-db,libfaketime"
 BOOT_SECONDS = 60
 STEP_SECONDS = 60
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "dpkg-deb", "lintian")
@@ -19,7 +20,7 @@ def missing_tools():
 
 def root_folder(cache, suite):
     """A system with what the tests need, made once for each suite: a minute, and 220 MB."""
-    root = pathlib.Path(cache, suite)
+    root = pathlib.Path(cache, f"{suite}-{zlib.crc32(INSIDE.encode()):08x}")
     if not root.exists():
         trial = root.with_suffix(".new")
         shutil.rmtree(trial, ignore_errors=True)
