@@ -19,18 +19,32 @@ pub struct WriteError {
     error: io::Error,
 }
 
-/// Write `bytes`, safe on the disk, beside `target`, with the permissions that `target` has if it is there.
+/// Write `bytes`, safe on the disk, beside `target`, with the permissions and the owner that `target` has if it is there.
+/// Where `target` is a link, what it leads to is meant.
 pub fn write_beside(target: &Path, bytes: &[u8]) -> Result<Beside, WriteError> {
+    let target = &led_to(target).map_err(|error| WriteError { path: target.display().to_string(), error })?;
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let trial = target.with_file_name(format!(".{name}.{}", std::process::id()));
     let failed = |error| WriteError { path: trial.display().to_string(), error };
     let mut file = File::create(&trial).map_err(failed)?;
     let beside = Beside { trial: trial.clone(), target: target.to_owned() };
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     if let Ok(facts) = fs::metadata(target) {
+        let own = file.metadata().map_err(failed)?;
+        if (own.uid(), own.gid()) != (facts.uid(), facts.gid()) {
+            fchown(&file, Some(facts.uid()), Some(facts.gid())).map_err(failed)?;
+        }
         file.set_permissions(facts.permissions()).map_err(failed)?;
     }
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     Ok(beside)
+}
+
+/// The file at the end of all links; an error where a link leads nowhere.
+fn led_to(target: &Path) -> io::Result<PathBuf> {
+    match fs::symlink_metadata(target) {
+        Ok(facts) if facts.is_symlink() => fs::canonicalize(target),
+        Ok(_) | Err(_) => Ok(target.to_owned()),
+    }
 }
 
 /// Put `bytes` in the place of `target`, for its owner alone to read from the first byte on.

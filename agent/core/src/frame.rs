@@ -67,6 +67,7 @@ pub enum Frame<'a> {
         reason: u8,
     },
     Ping(Ping<'a>),
+    Page(Page<'a>),
 }
 
 /// A question whether a machine is there, on its way from agent to agent, or the answer on its way back.
@@ -79,6 +80,17 @@ pub struct Ping<'a> {
     pub way: Way,
     /// Brokers that have passed it on.
     pub hops: u8,
+}
+
+/// A page of what a machine runs by: wanted on the way there, and had on the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    pub route: Ping<'a>,
+    /// Which, from 0.
+    pub part: u16,
+    /// How many there are.
+    pub parts: u16,
+    pub body: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,13 +214,8 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
         13 => Frame::Cursor { machine: SenderId(from.u64()?), stream: from.stream()?, upto: from.u64()? },
         14 => Frame::Bye { reason: from.u8()? },
         15 => Frame::Trimmed { stream: from.stream()?, upto: from.u64()? },
-        16 => Frame::Ping(Ping {
-            to: from.text()?,
-            from: from.text()?,
-            number: from.u64()?,
-            way: if from.flag()? { Way::Back } else { Way::There },
-            hops: from.u8()?,
-        }),
+        16 => Frame::Ping(from.route()?),
+        17 => Frame::Page(Page { route: from.route()?, part: from.u16()?, parts: from.u16()?, body: from.rest() }),
         _ => return Ok(None),
     };
     Ok(Some(frame))
@@ -306,13 +313,24 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             15
         }
         Frame::Ping(ping) => {
-            put_text(out, ping.to);
-            put_text(out, ping.from);
-            put_numbers(out, &[ping.number]);
-            out.extend_from_slice(&[u8::from(ping.way == Way::Back), ping.hops]);
+            put_route(out, ping);
             16
         }
+        Frame::Page(page) => {
+            put_route(out, &page.route);
+            out.extend_from_slice(&page.part.to_be_bytes());
+            out.extend_from_slice(&page.parts.to_be_bytes());
+            out.extend_from_slice(page.body);
+            17
+        }
     }
+}
+
+fn put_route(out: &mut Vec<u8>, route: &Ping<'_>) {
+    put_text(out, route.to);
+    put_text(out, route.from);
+    put_numbers(out, &[route.number]);
+    out.extend_from_slice(&[u8::from(route.way == Way::Back), route.hops]);
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -353,6 +371,10 @@ impl<'a> Reader<'a> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
+    fn u16(&mut self) -> Result<u16, FrameError> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
     fn u32(&mut self) -> Result<u32, FrameError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
@@ -382,8 +404,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn route(&mut self) -> Result<Ping<'a>, FrameError> {
+        Ok(Ping {
+            to: self.text()?,
+            from: self.text()?,
+            number: self.u64()?,
+            way: if self.flag()? { Way::Back } else { Way::There },
+            hops: self.u8()?,
+        })
+    }
+
     fn text(&mut self) -> Result<&'a str, FrameError> {
-        let length = usize::from(u16::from_be_bytes(self.array()?));
+        let length = usize::from(self.u16()?);
         let (text, rest) = self.rest.split_at_checked(length).ok_or(FrameError::CutOff(self.kind))?;
         self.rest = rest;
         std::str::from_utf8(text).map_err(|_| FrameError::Invalid(self.kind))

@@ -1,13 +1,12 @@
 //! `hobnail fmt`: a topology's layout, and nothing but its layout.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hobnail_core::topology::lay_out;
 
-use super::load_or_tell;
+use super::load_with_texts;
 use super::out::say;
 use crate::atomic_file;
 use crate::topology_files::Disk;
@@ -28,12 +27,12 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut changed = 0;
     for file in &args.files {
-        let before = match load_or_tell(file, &mut Disk::without_secrets()) {
-            Ok(topology) => topology,
+        let (before, texts) = match load_with_texts(file, &mut Disk::without_secrets()) {
+            Ok(loaded) => loaded,
             Err(code) => return Ok(code),
         };
-        let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-        let tidy = lay_out(&text);
+        let text = texts.files().first().map_or("", |file| file.text.as_str());
+        let tidy = lay_out(text);
         if tidy == text {
             continue;
         }
@@ -42,12 +41,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             say(&format!("{}\n", file.display()))?;
             continue;
         }
-        // The new text stands beside the old one until it has proved that it means the same: includes are found there.
-        let trial = atomic_file::write_beside(file, tidy.as_bytes())?;
-        if load_or_tell(trial.path(), &mut Disk::without_secrets()).ok() != Some(before) {
+        let after = texts.with_first(tidy.clone()).load(&mut Disk::without_secrets());
+        if after.topology != Some(before) {
             bail!("{} would mean something else after it; it stays as it is", file.display());
         }
-        trial.put_in_place()?;
+        atomic_file::write_beside(file, tidy.as_bytes())?.put_in_place()?;
     }
     Ok(if args.check && changed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,6 +1,8 @@
 //! The command line: one file a command, each a thin road from arguments to the core and back.
 
+mod add;
 mod call;
+mod change;
 mod check;
 mod completions;
 mod doctor;
@@ -17,10 +19,13 @@ mod ping;
 mod plan;
 mod promote;
 mod publish;
+mod rank;
+mod remove;
 mod run;
 mod schema;
 mod send;
 mod serve;
+mod set;
 mod status;
 mod subscribe;
 mod talk;
@@ -34,6 +39,7 @@ use clap::{Parser, Subcommand};
 use hobnail_core::topology::report::Colour;
 use hobnail_core::topology::{Topology, load};
 
+use crate::texts::Texts;
 use crate::topology_files::Disk;
 
 /// How a command ends, beside success and failure.
@@ -72,6 +78,10 @@ enum Command {
     Graph(graph::Args),
     Init(init::Args),
     Fmt(fmt::Args),
+    Set(set::Args),
+    Add(add::Args),
+    Remove(remove::Args),
+    Rank(rank::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -102,6 +112,10 @@ pub fn run() -> ExitCode {
         Command::Graph(args) => graph::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Fmt(args) => fmt::run(&args),
+        Command::Set(args) => set::run(&args),
+        Command::Add(args) => add::run(&args),
+        Command::Remove(args) => remove::run(&args),
+        Command::Rank(args) => rank::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::run_man(&args),
@@ -143,9 +157,13 @@ impl TopologyArgs {
 }
 
 pub fn load_or_tell(file: &Path, disk: &mut Disk) -> Result<Topology, ExitCode> {
+    load_with_texts(file, disk).map(|(topology, _)| topology)
+}
+
+pub fn load_with_texts(file: &Path, disk: &mut Disk) -> Result<(Topology, Texts), ExitCode> {
     let loaded = load(&file.to_string_lossy(), disk);
     match loaded.topology {
-        Some(topology) => Ok(topology),
+        Some(topology) => Ok((topology, Texts::of(&loaded.report))),
         None => {
             eprint!("{}", loaded.report.render(colour(std::io::stderr().is_terminal())));
             Err(ExitCode::from(exit::BAD_TOPOLOGY))

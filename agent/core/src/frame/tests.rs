@@ -41,6 +41,12 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
         Frame::Trimmed { stream, upto: a },
         Frame::Ping(Ping { to: name, from: topic, number: a, way: Way::There, hops: b as u8 }),
         Frame::Ping(Ping { to: topic, from: name, number: a, way: Way::Back, hops: b as u8 }),
+        Frame::Page(Page {
+            route: Ping { to: topic, from: name, number: a, way: Way::Back, hops: b as u8 },
+            part: c as u16,
+            parts: d as u16,
+            body: bytes,
+        }),
     ]
 }
 

@@ -145,6 +145,7 @@ impl Node {
             (Phase::Open, Frame::Beat(beat)) => self.beat_comes(id, beat, now),
             (Phase::Open, Frame::Cursor { machine, stream, upto }) => self.cursor_comes(id, *machine, *stream, *upto),
             (Phase::Open, Frame::Ping(ping)) => self.ping_comes(id, ping, now),
+            (Phase::Open, Frame::Page(page)) => self.page_comes(id, page),
             (Phase::Open, Frame::Bye { .. }) => self.close(id),
         }
     }

@@ -24,6 +24,7 @@ mod intake;
 mod inward;
 mod link;
 mod outbox;
+mod pages;
 mod parked;
 mod ping;
 mod presence;
@@ -54,6 +55,7 @@ use facts::{Facts, StatusFact};
 use inward::Loose;
 use link::Link;
 use outbox::Outbox;
+use pages::Pages;
 use ping::Pings;
 use presence::Presence;
 use retained::Retained;
@@ -63,6 +65,7 @@ pub use bytes::{MARK, NotBelieved};
 pub use change::Numbers;
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
+pub use pages::{Came, PAGE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use ping::Pong;
 pub use promise::{Promise, promise};
 pub use saved::{Saved, Write};
@@ -164,6 +167,7 @@ pub struct Node {
     leaving: bool,
     presence: Presence,
     pings: Pings,
+    pages: Pages,
     sweep_due: Now,
     trim_due: Now,
     retained: Retained,
@@ -238,6 +242,7 @@ impl Node {
             leaving: false,
             presence: Presence::default(),
             pings: Pings::default(),
+            pages: Pages::default(),
             sweep_due: now.after(every),
             trim_due: now.after(GRACE),
             retained: Retained::default(),

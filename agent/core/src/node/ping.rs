@@ -67,16 +67,12 @@ impl Node {
     }
 
     pub(super) fn ping_comes(&mut self, id: LinkId, ping: &Ping<'_>, now: Now) {
-        let Some(link) = self.links.get(&id) else { return };
-        // A client speaks for itself alone.
-        if self.settings.is_broker() && !link.is_broker && link.peer.as_str() != ping.from {
-            self.counters.frames_refused += 1;
+        if !self.may_route(id, ping) {
             return;
         }
         if ping.to != self.settings.me.as_str() {
-            let hops = ping.hops.saturating_add(1);
-            if self.settings.is_broker() && hops <= HOPS_MAX {
-                self.pass_ping(&Ping { hops, ..*ping });
+            if let Some(ping) = self.next_hop(ping) {
+                self.pass_ping(&ping);
             }
             return;
         }
@@ -94,6 +90,22 @@ impl Node {
         }
     }
 
+    /// A client speaks for itself alone.
+    pub(super) fn may_route(&mut self, id: LinkId, route: &Ping<'_>) -> bool {
+        let Some(link) = self.links.get(&id) else { return false };
+        let speaks_for_another = self.settings.is_broker() && !link.is_broker && link.peer.as_str() != route.from;
+        if speaks_for_another {
+            self.counters.frames_refused += 1;
+        }
+        !speaks_for_another
+    }
+
+    /// The same one broker further; `None` where it goes no further.
+    pub(super) fn next_hop<'p>(&self, route: &Ping<'p>) -> Option<Ping<'p>> {
+        let hops = route.hops.saturating_add(1);
+        (self.settings.is_broker() && hops <= HOPS_MAX).then_some(Ping { hops, ..*route })
+    }
+
     /// On by the link that leads there; without one it is lost, as a packet is.
     fn pass_ping(&mut self, ping: &Ping<'_>) {
         if let Ok(to) = Name::new(ping.to)
@@ -104,7 +116,7 @@ impl Node {
     }
 
     /// The link to that machine, or to the broker that has one: for a client its home, which knows more.
-    fn link_towards(&self, machine: &Name) -> Option<LinkId> {
+    pub(super) fn link_towards(&self, machine: &Name) -> Option<LinkId> {
         let open = |name: &Name| {
             let id = self.by_peer.get(name).copied()?;
             self.links.get(&id).is_some_and(|link| link.phase == Phase::Open).then_some(id)

@@ -40,6 +40,8 @@ pub struct Counters {
     /// Records to topics that their sender has no right to.
     pub refused_rights: u64,
     pub frames_unknown: u64,
+    /// Pages of a topology that a busy link had no room for.
+    pub pages_dropped: u64,
     pub frames_refused: u64,
     pub link_faults: u64,
     pub links_silent: u64,

@@ -1,6 +1,7 @@
 mod change;
 mod keys;
 mod lab;
+mod pages;
 mod ping;
 mod presence;
 mod sim;

@@ -442,7 +442,7 @@ impl Lab {
         }
     }
 
-    fn node_mut(&mut self, name: &str) -> Option<&mut Node> {
+    pub fn node_mut(&mut self, name: &str) -> Option<&mut Node> {
         self.machines.get_mut(name).and_then(|machine| machine.node.as_mut())
     }
 
@@ -451,7 +451,7 @@ impl Lab {
         self.events.insert((self.now.after(wait), self.count), event);
     }
 
-    fn drain(&mut self, name: &str) {
+    pub fn drain(&mut self, name: &str) {
         let mut open: VecDeque<String> = [name.to_owned()].into();
         while let Some(name) = open.pop_front() {
             while let Some(action) = self.node_mut(&name).and_then(Node::poll_action) {
