@@ -1,6 +1,7 @@
 //! Named programs that talk to each other: `call`, `serve`, `send` and `inbox`, and plain MQTT clients on either side.
 
 mod talk {
+    pub mod across;
     pub mod door;
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,35 +11,37 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Door {
     agent: Child,
+    name: &'static str,
     pub port: String,
-    pub folder: tempfile::TempDir,
+    pub folder: Arc<tempfile::TempDir>,
 }
 
 impl Door {
     /// One machine, `solo`, with these lines more in its topology.
     pub fn open(more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("solo.yaml");
         let doors = "doors: { programs: \"127.0.0.1:0\" }";
-        std::fs::write(
-            &file,
-            format!("version: 1\nnetwork: test\n{doors}\nbrokers:\n  solo: {{ host: localhost }}\n{more}"),
-        )
-        .unwrap();
+        let text = format!("version: 1\nnetwork: test\n{doors}\nbrokers:\n  solo: {{ host: localhost }}\n{more}");
+        Self::of("solo", &text, Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    /// The agent of one machine of a topology, with its keys in `folder`.
+    pub fn of(name: &'static str, topology: &str, folder: Arc<tempfile::TempDir>) -> Self {
+        let place = |what: &str| folder.path().join(format!("{name}.{what}"));
+        std::fs::write(place("yaml"), topology).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
-        command.arg("run").arg(&file).args(["--name", "solo"]).env_remove("HOBNAIL_KEYS");
-        command.env("HOBNAIL_CONTROL", folder.path().join("control")).env("HOBNAIL_STATE", folder.path().join("state"));
+        command.arg("run").arg(place("yaml")).args(["--name", name]).env("HOBNAIL_KEYS", folder.path());
+        command.env("HOBNAIL_CONTROL", place("control")).env("HOBNAIL_STATE", place("state"));
         let mut agent = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let place = line.split("programs at ").nth(1).expect("the agent says where its door is");
         let port = place.split([',', ' ', '\n']).next().unwrap().rsplit(':').next().unwrap().to_owned();
-        Self { agent, port, folder }
+        Self { agent, name, port, folder }
     }
 
     pub fn hobnail(&self, command: &str, args: &[&str]) -> Command {
         let mut hobnail = Command::new(env!("CARGO_BIN_EXE_hobnail"));
-        hobnail.args([command, "-p", &self.port]).args(args).env("HOBNAIL_NAME", "solo");
+        hobnail.args([command, "-p", &self.port]).args(args).env("HOBNAIL_NAME", self.name);
         hobnail
     }
 
