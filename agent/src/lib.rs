@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod doors;
 pub mod history;
 pub mod journal;
+pub mod keeping;
 pub mod keys;
 pub mod links;
 pub mod manager;

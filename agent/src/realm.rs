@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hobnail_core::agent::{Action, Agent};
-use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Verdict};
+use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Ticket, Verdict};
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
 use hobnail_core::node::{self, LinkId, Node, Pong, Side};
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::auth::Prover;
+use crate::keeping::{self, Keeping, Room};
 use crate::links::{self, Links, Network};
 use crate::pages::Pages;
 use crate::wire::{Inside, Wire};
@@ -86,6 +87,9 @@ struct Shared {
     home: RefCell<Option<Name>>,
     prover: Prover,
     pages: Pages,
+    keeping: Keeping,
+    /// Who may be read, for all that the disk can take.
+    room: Cell<Room>,
     epoch: Epoch,
     /// When the timer will look at the core next; `None` when it sleeps without an end.
     armed: Cell<Option<Now>>,
@@ -117,7 +121,7 @@ impl Epoch {
 
 impl Realm {
     #[must_use]
-    pub fn new(broker: Broker, node: Option<Node>, prover: Prover, epoch: Epoch) -> Self {
+    pub fn new(broker: Broker, node: Option<Node>, prover: Prover, keeping: Keeping, epoch: Epoch) -> Self {
         let realm = Self(Rc::new(Shared {
             agent: RefCell::new(Agent::new(broker, node, epoch.now())),
             wires: RefCell::default(),
@@ -126,6 +130,8 @@ impl Realm {
             home: RefCell::default(),
             prover,
             pages: Pages::default(),
+            keeping,
+            room: Cell::default(),
             epoch,
             armed: Cell::new(None),
             earlier: Notify::new(),
@@ -170,6 +176,7 @@ impl Realm {
         let now = self.now();
         let conn = self.0.agent.borrow_mut().with_broker(now, |broker| broker.handle_open(peer, now));
         let wire = Rc::new(Wire::default());
+        wire.hold(self.0.room.get() > Room::Behind);
         self.0.wires.borrow_mut().insert(conn, wire.clone());
         self.drain();
         (Program { realm: self.clone(), conn }, wire)
@@ -296,6 +303,48 @@ impl Realm {
         }
     }
 
+    /// Tell the core how far the disk has come, and everybody how it stands.
+    pub async fn keep_stored(self) {
+        let mut standing = self.0.keeping.standing();
+        let (mut stored, mut health) = Default::default();
+        loop {
+            let now = standing.borrow_and_update().clone();
+            if now.health != health {
+                keeping::tell(&self.0.keeping.view().folder, &now.health);
+            }
+            if now.stored > stored {
+                self.0.agent.borrow_mut().handle_stored(Ticket(now.stored.0), self.now());
+                self.drain();
+            }
+            (stored, health) = (now.stored, now.health);
+            self.read_those(self.0.keeping.go_on());
+            // Cancel-safe: what changed meanwhile is seen at the next look. An end means that nothing changes any more.
+            if standing.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Read on, or no more, as the disk has room for what comes of it.
+    fn read_those(&self, room: Room) {
+        if self.0.room.replace(room) == room {
+            return;
+        }
+        self.0.lines.borrow().values().for_each(|line| line.hold(room > Room::Enough));
+        self.0.wires.borrow().values().for_each(|wire| wire.hold(room > Room::Behind));
+    }
+
+    /// How the disk is.
+    #[must_use]
+    pub fn disk(&self) -> keeping::View {
+        self.0.keeping.view()
+    }
+
+    /// Everything that the core wanted kept is on the disk after this, or never was acknowledged.
+    pub fn flush(&self, within: Duration) {
+        self.0.keeping.close(within);
+    }
+
     /// What the wall clock says, for what is ordered across machines; it may be wrong, and may be set at any time.
     fn look_at_the_wall(&self) {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -344,10 +393,9 @@ impl Realm {
             }
             Action::LinkTransmit(link) => tell(&self.0.lines.borrow(), link, Wire::ask_to_send),
             Action::LinkClose(link) => tell(&self.0.lines.borrow(), link, |wire| wire.ask_to_close(LINK_LINGER)),
-            // What is kept is kept in memory, and is there as soon as it is said.
             Action::Store(ticket) => {
-                while agent.poll_write().is_some() {}
-                agent.handle_stored(ticket, self.now());
+                let room = self.0.keeping.keep(ticket, std::iter::from_fn(|| agent.poll_write()));
+                self.read_those(room);
             }
             Action::Resume => self.0.resume.notify_one(),
         }
@@ -383,6 +431,7 @@ impl Network for Realm {
         let now = self.now();
         let link = self.0.agent.borrow_mut().with_node(now, |node| node.handle_link_open(peer, side, now))?;
         let wire = Rc::new(Wire::default());
+        wire.hold(self.0.room.get() > Room::Enough);
         self.0.lines.borrow_mut().insert(link, wire.clone());
         self.drain();
         Some((Line { realm: self.clone(), link }, wire))

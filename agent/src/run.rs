@@ -28,15 +28,19 @@ use crate::doors::inherited::Inherited;
 use crate::doors::listen::{self, ListenError};
 use crate::doors::tls::Certificate;
 use crate::doors::{Door, Manner, serve};
+use crate::keeping::{Keeping, State};
 use crate::links::{self, Links};
 use crate::manager::Manager;
 use crate::network::{network, trust};
 use crate::realm::{Epoch, Realm};
-use crate::state_dir::{self, StateDir};
+use crate::state_dir::StateDir;
 use crate::topology_files::KEY_DIRECTORY;
 
 /// A stop takes no longer than this, whoever does not listen.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// What is still on its way to the disk then gets so long.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
 
 /// What came of the agent's life.
 pub enum Ended {
@@ -110,10 +114,8 @@ async fn live(wanted: &Assignment, common: Common, places: Places<'_>, reread: R
     let key_directory = places.keys.unwrap_or(Path::new(KEY_DIRECTORY));
     let (prover, answers) = Prover::start(accounts(&wanted.devices, key_directory))
         .context("failed to start the thread that proves passwords")?;
-    if let Err(error) = state_dir::make(places.state.path()) {
-        warn!(%error, folder = %places.state.path().display(), "no folder for what is to outlive this agent");
-    }
-    let (realm, links) = realm(wanted, common, key_directory, prover)?;
+    let kept = Keeping::open(&places.state.store(), wanted.store.max_bytes)?;
+    let (realm, links) = realm(wanted, common, key_directory, kept, prover)?;
     realm.pages().set(wanted.origins.clone());
     let (stop, stopping) = watch::channel(false);
     let mut opening = Opening {
@@ -135,6 +137,7 @@ async fn live(wanted: &Assignment, common: Common, places: Places<'_>, reread: R
     }
     spawn_local(realm.clone().keep_time());
     spawn_local(realm.clone().keep_going());
+    spawn_local(realm.clone().keep_stored());
     spawn_local(pass_on(answers, realm.clone()));
     let desk = Rc::new(Desk::new(realm.clone(), wanted, &opened));
     spawn_local(desk.clone().keep_history());
@@ -159,22 +162,28 @@ async fn live(wanted: &Assignment, common: Common, places: Places<'_>, reread: R
     for socket in &sockets {
         let _ = std::fs::remove_file(socket);
     }
-    tokio::select! {
+    let ended = tokio::select! {
         done = tokio::time::timeout(STOP_MAX, realm.stop()) => {
             if done.is_err() {
                 warn!("some connections did not take their last bytes in time");
             }
-            Ok(Ended::Stopped)
+            Ended::Stopped
         }
-        _ = terminate.recv() => Ok(Ended::Hurried),
-        _ = interrupt.recv() => Ok(Ended::Hurried),
-    }
+        _ = terminate.recv() => Ended::Hurried,
+        _ = interrupt.recv() => Ended::Hurried,
+    };
+    realm.flush(FLUSH_MAX);
+    Ok(ended)
 }
 
 impl Told {
     /// The agent in one line.
     fn status(&self, realm: &Realm) -> String {
         let mut status = format!("{}; {} connections", self.line, realm.connection_count());
+        let disk = realm.disk();
+        if disk.state != State::OnDisk {
+            status = format!("{status}; {}", disk.state.word());
+        }
         if let Some(reload) = self.desk.reload() {
             status = format!("{status}; {reload}");
         }
@@ -379,18 +388,18 @@ fn realm(
     wanted: &Assignment,
     common: Common,
     key_directory: &Path,
+    (keeping, saved): (Keeping, Saved),
     prover: Prover,
 ) -> anyhow::Result<(Realm, Option<Links<Realm>>)> {
-    // Nothing outlives the process yet, so each start is a new origin.
-    let saved = Saved::default();
     let epoch = Epoch::begin(saved.now);
     let identity = Identity { random: draw()? };
-    let network = network(wanted, common, key_directory, &identity, saved.node, epoch.now())?;
+    let sized = Assignment { store: keeping.sized(&wanted.store), ..wanted.clone() };
+    let network = network(&sized, common, key_directory, &identity, saved.node, epoch.now())?;
     let broker = Broker::new(settings(wanted, network.is_some())?, epoch.now());
     let Some((node, pins)) = network else {
-        return Ok((Realm::new(broker, None, prover, epoch), None));
+        return Ok((Realm::new(broker, None, prover, keeping, epoch), None));
     };
-    let realm = Realm::new(broker, Some(node), prover, epoch);
+    let realm = Realm::new(broker, Some(node), prover, keeping, epoch);
     let links = Links::new(realm.clone());
     links.set(Some(pins), &wanted.links);
     realm.join(links.clone());

@@ -19,6 +19,7 @@ pub trait Inside {
 pub struct Wire {
     transmit: Cell<bool>,
     paused: Cell<bool>,
+    held: Cell<bool>,
     close: Cell<Option<Duration>>,
     /// The task looks at this by itself before it sleeps again, so it needs no waking.
     running: Cell<bool>,
@@ -41,6 +42,12 @@ impl Wire {
 
     pub fn resume(&self) {
         self.paused.set(false);
+        self.wake();
+    }
+
+    /// Read no more until it is let go, whatever else is said; what is to be sent goes on.
+    pub fn hold(&self, held: bool) {
+        self.held.set(held);
         self.wake();
     }
 
@@ -84,7 +91,7 @@ impl Wire {
     }
 
     pub fn is_paused(&self) -> bool {
-        self.paused.get()
+        self.paused.get() || self.held.get()
     }
 
     /// How long what waits may still be sent, once the core has asked to close.

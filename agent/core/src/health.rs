@@ -43,6 +43,10 @@ pub enum Code {
     RetainedRefused,
     ConnectionsFull,
     ConnectionsNearlyFull,
+    MemoryOnly,
+    DiskDegraded,
+    DiskFull,
+    DiskDamaged,
     DeadlinesMissed,
     DoorWaiting,
     ReloadRefused,
@@ -77,6 +81,10 @@ impl Code {
         Self::RetainedRefused,
         Self::ConnectionsFull,
         Self::ConnectionsNearlyFull,
+        Self::MemoryOnly,
+        Self::DiskDegraded,
+        Self::DiskFull,
+        Self::DiskDamaged,
         Self::DeadlinesMissed,
         Self::DoorWaiting,
         Self::ReloadRefused,
@@ -112,6 +120,10 @@ impl Code {
             Self::RetainedRefused => "retained-refused",
             Self::ConnectionsFull => "connections-full",
             Self::ConnectionsNearlyFull => "connections-nearly-full",
+            Self::MemoryOnly => "memory-only",
+            Self::DiskDegraded => "disk-degraded",
+            Self::DiskFull => "disk-full",
+            Self::DiskDamaged => "disk-damaged",
             Self::DeadlinesMissed => "deadlines-missed",
             Self::DoorWaiting => "door-waiting",
             Self::ReloadRefused => "reload-refused",
@@ -138,7 +150,9 @@ impl Code {
             | Self::LinkFaults => Grade::Warning,
             Self::NotBestHome | Self::Behind | Self::VersionDrift => Grade::Note,
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
+            Self::MemoryOnly | Self::DiskDegraded | Self::DiskFull => Grade::Problem,
             Self::DeadlinesMissed | Self::ReloadRefused => Grade::Problem,
+            Self::DiskDamaged => Grade::Warning,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
             Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
             Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors => Grade::Note,
@@ -199,6 +213,16 @@ impl Code {
             }
             Self::ConnectionsFull | Self::ConnectionsNearlyFull => {
                 "find the program that opens many connections, or raise limits.connections"
+            }
+            Self::MemoryOnly => {
+                "let the agent's user write to its state folder, then restart the agent; where there is no disk, give the topics that must flow `ack: memory`"
+            }
+            Self::DiskDegraded => {
+                "look what the system says of the disk (`journalctl -k -p err`, `hobnail doctor`); once it takes writes, service goes on by itself"
+            }
+            Self::DiskFull => "make room: `df`, `journalctl --vacuum-size=50M`; service goes on by itself",
+            Self::DiskDamaged => {
+                "nothing now: what the other brokers have is fetched again; if it comes back, the card is dying: replace it"
             }
             Self::DeadlinesMissed => "the machine is overloaded: look for what else uses its processor (`top`)",
             Self::DoorWaiting => "the machine does not have that address yet: look at `ip address`, or edit the door",

@@ -148,7 +148,22 @@ struct Seen {
     broker: Fill,
     counters: Counters,
     node: Option<Node>,
+    disk: Option<Disk>,
     health: Vec<Finding>,
+}
+
+/// What outlives the agent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Disk {
+    state: String,
+    bytes: u64,
+    bytes_max: u64,
+    bytes_per_day: Option<u64>,
+    syncs: u64,
+    waiting_bytes: u64,
+    set_aside: u64,
+    degraded_for_s: Option<u64>,
 }
 
 /// The machine's part in its network.

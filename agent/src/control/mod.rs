@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::http::{Answer, HEAD_BYTES_MAX, Method, Refusal, Request};
-use self::status::{History, NOTE_EVERY, Status, examine, resident_bytes};
+use self::status::{History, NOTE_EVERY, Status, examine, examine_disk, resident_bytes};
 use crate::doors::listen::{self, ListenError};
 use crate::realm::Realm;
 
@@ -126,6 +126,8 @@ impl Desk {
         }
         let agent_door = self.realm.agent_door();
         health.extend(self.history.borrow().strangers(agent_door));
+        let disk = self.realm.disk();
+        health.extend(examine_disk(&disk));
         let foreign_pages = self.realm.pages().refused();
         health.extend(self.history.borrow().foreign_pages(foreign_pages));
         health.sort();
@@ -141,6 +143,7 @@ impl Desk {
             broker,
             counters,
             node,
+            disk,
             agent_door,
             foreign_pages,
             health,

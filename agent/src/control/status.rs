@@ -10,6 +10,7 @@ use hobnail_core::ids::Name;
 use hobnail_core::node;
 use serde::Serialize;
 
+use crate::keeping::{self, State};
 use crate::links;
 
 /// How often the counters are noted, and how many notes are kept: what grew in about ten minutes counts as lately.
@@ -38,6 +39,8 @@ pub struct Status {
     pub counters: Counters,
     /// This machine's part in its network; none where it is the only one.
     pub node: Option<node::Status>,
+    /// What outlives this agent.
+    pub disk: keeping::View,
     /// Who came to the agent door and was not let in.
     pub agent_door: links::Counters,
     /// Web pages that may not use the WebSocket door, and tried.
@@ -130,6 +133,32 @@ pub fn examine(fill: &Fill, counters: &Counters, history: &History) -> Vec<Findi
     }
     found.sort();
     found
+}
+
+/// What is wrong with the disk.
+#[must_use]
+pub fn examine_disk(disk: &keeping::View) -> Vec<Finding> {
+    let why = disk.why.as_deref().unwrap_or("it says nothing");
+    let folder = disk.folder.display();
+    let standing = match disk.state {
+        State::MemoryOnly => Some((Code::MemoryOnly, format!("{folder} cannot be used: {why}"))),
+        State::Degraded => {
+            let time = disk.degraded_for_s.unwrap_or(0);
+            let text =
+                format!("{folder} takes nothing for {time} s: {why}; what a disk is to keep is not acknowledged");
+            Some((Code::DiskDegraded, text))
+        }
+        State::Full => Some((Code::DiskFull, format!("no room is left at {folder}; a reserve is being used"))),
+        State::OnDisk => None,
+    };
+    let damaged = (disk.set_aside > 0 || disk.refused > 0).then(|| {
+        let (files, things) = (disk.set_aside, disk.refused);
+        (
+            Code::DiskDamaged,
+            format!("found at the start in {folder}: {files} damaged files, {things} things unreadable"),
+        )
+    });
+    standing.into_iter().chain(damaged).map(|(code, text)| Finding::new(code, text)).collect()
 }
 
 fn percent(part: u64, whole: u64) -> u64 {

@@ -16,6 +16,10 @@ const TIME_WITH_OTHERS: Duration = Duration::from_secs(10);
 /// Where nothing is written, it is written for itself: few enough to spare the disk.
 const TIME_EVERY: Duration = Duration::from_secs(600);
 
+/// Tickets that stand open. With more, the newest stands for the one before it: a disk that has stopped may make them any
+/// number.
+const OPEN_MAX: usize = 4_096;
+
 /// One thing to be kept. All that are fetched at one `Action::Store` are one batch: whole after a power cut, or not
 /// there.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ pub(super) struct Log {
     told: Now,
     ticket: Ticket,
     asked: Asked,
-    /// Not reported stored; as many as the shell lets stand open.
+    /// Not reported stored.
     open: VecDeque<(Ticket, Asked)>,
 }
 
@@ -111,7 +115,10 @@ impl Log {
             return None;
         }
         self.ticket = Ticket(self.ticket.0 + 1);
-        self.open.push_back((self.ticket, asked));
+        let before = if self.open.len() < OPEN_MAX { None } else { self.open.pop_back() };
+        let before = before.map(|(_, asked)| asked).unwrap_or_default();
+        let both = Asked { broker: asked.broker.or(before.broker), node: asked.node.or(before.node) };
+        self.open.push_back((self.ticket, both));
         Some(self.ticket)
     }
 
@@ -151,6 +158,21 @@ mod tests {
         assert_eq!(log.handle_stored(second), (Some(Ticket(3)), Some(Ticket(7))));
         assert_eq!(log.handle_stored(second), (None, None), "once");
         assert_eq!(log.handle_stored(third), (None, Some(Ticket(9))));
+    }
+
+    #[test]
+    fn a_disk_that_has_stopped_fills_nothing_and_is_believed_once_it_goes_on() {
+        let mut log = Log::new(Now(5));
+        let mut newest = Ticket::default();
+        for count in 1..=2 * OPEN_MAX as u64 {
+            log.handle_node(Ticket(count));
+            if count == 1 {
+                log.handle_broker(Ticket(1));
+            }
+            newest = log.poll_ticket().unwrap();
+        }
+        assert_eq!(log.open.len(), OPEN_MAX);
+        assert_eq!(log.handle_stored(newest), (Some(Ticket(1)), Some(Ticket(2 * OPEN_MAX as u64))));
     }
 
     #[test]

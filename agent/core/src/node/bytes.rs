@@ -5,7 +5,7 @@
 //!                          1 | from                                nothing from there up to this number
 //! key  t stream → upto     forgotten: the row begins behind it
 //! key  d stream → upto     the programs have it
-//! key  r topic  → sender | hlc | 0, or 1 | expires | envelope      the newest retained
+//! key  r topic  → sender | expires | envelope                      the newest retained
 //! key  f kind owner → hlc | body
 //! key  l → lives           key  c → clock
 //! ```
@@ -16,7 +16,6 @@
 use std::rc::Rc;
 
 use super::facts::{Kind, Said};
-use super::retained::Rank;
 use super::saved::{Saved, Write};
 use super::{Held, STREAMS_MAX};
 use crate::envelope::{Header, SenderId};
@@ -60,14 +59,10 @@ impl Write {
                 keep.unset(&of_stream(b'd', *stream));
             }
             Self::Lives(count) => keep.set(&[MARK, b'l'], &count.to_be_bytes()),
-            Self::Retained { topic, rank, kept } => {
-                put_numbers(scratch, &[rank.sender.0, rank.hlc]);
-                scratch.push(u8::from(kept.is_some()));
-                if let Some(record) = kept {
-                    put_numbers(scratch, &[record.expires.map_or(NEVER, |at| at.0)]);
-                    scratch.extend_from_slice(&record.envelope);
-                }
-                keep.set(&of_topic(topic), scratch);
+            Self::Retained { sender, record } => {
+                put_numbers(scratch, &[sender.0, record.expires.map_or(NEVER, |at| at.0)]);
+                scratch.extend_from_slice(&record.envelope);
+                keep.set(&of_topic(&record.topic), scratch);
             }
             Self::RetainedGone(topic) => keep.unset(&of_topic(topic)),
             Self::Fact { owner, kind, said } => {
@@ -178,17 +173,9 @@ fn of_topic(topic: &str) -> Vec<u8> {
 
 fn retained(topic: &[u8], value: &mut Reader<'_>) -> Option<Write> {
     let topic = std::str::from_utf8(topic).ok()?;
-    topic::check_name(topic).ok()?;
-    let rank = Rank { sender: SenderId(value.u64()?), hlc: value.u64()? };
-    let kept = match value.u8()? {
-        0 => None,
-        1 => {
-            let expires = expiry(value)?;
-            Some(record(topic, expires, value.rest())?)
-        }
-        2.. => return None,
-    };
-    Some(Write::Retained { topic: topic.into(), rank, kept })
+    let (sender, expires) = (SenderId(value.u64()?), expiry(value)?);
+    let record = record(topic, expires, value.rest())?;
+    record.stamp.retain.then_some(Write::Retained { sender, record })
 }
 
 fn record(topic: &str, expires: Option<Now>, envelope: &[u8]) -> Option<Held> {

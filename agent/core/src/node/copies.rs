@@ -1,9 +1,9 @@
 //! The streams that this machine has a copy of, and who else has how much of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::LinkId;
-use super::{Held, Node, Progress, STREAMS_MAX, Ticket, Write};
+use super::{Held, Node, Progress, STREAMS_MAX, Ticket, UNSTORED_MAX, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
 use crate::time::Now;
@@ -138,6 +138,12 @@ impl Node {
     pub(super) fn await_disk(&mut self, id: StreamId, progress: Progress) {
         self.ticket = Ticket(self.ticket.0 + 1);
         self.unstored.push_back((self.ticket, id, progress));
+        if self.unstored.len() > UNSTORED_MAX {
+            let mut newest = BTreeSet::new();
+            let all = std::mem::take(&mut self.unstored).into_iter().rev();
+            let of_each = all.filter(|(_, id, progress)| newest.insert((*id, matches!(progress, Progress::Copy(_)))));
+            self.unstored = of_each.collect::<Vec<_>>().into_iter().rev().collect();
+        }
     }
 
     /// A copy is on disk up to `seq`.

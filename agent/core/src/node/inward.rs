@@ -17,6 +17,8 @@ const LOOSE_MAX: usize = 10_000;
 /// Messages outside their streams.
 #[derive(Debug, Default)]
 pub struct Loose {
+    /// Retained when this life began; as many as may be retained.
+    pub restored: VecDeque<(SenderId, Held)>,
     /// To be given to the programs.
     pub ready: VecDeque<(StreamId, Held)>,
     /// Sealed under a key that may still come.
@@ -28,7 +30,7 @@ pub struct Loose {
 impl Loose {
     #[must_use]
     pub fn has_some(&self) -> bool {
-        !self.ready.is_empty() || !self.unparked.is_empty()
+        !self.restored.is_empty() || !self.ready.is_empty() || !self.unparked.is_empty()
     }
 }
 
@@ -46,12 +48,14 @@ enum From {
     Stream(StreamId, u64),
     Loose(StreamId),
     Parked(StreamId),
+    /// They had it in another life.
+    Restored(StreamId),
 }
 
 impl From {
     fn stream(self) -> StreamId {
         match self {
-            Self::Stream(stream, _) | Self::Loose(stream) | Self::Parked(stream) => stream,
+            Self::Stream(stream, _) | Self::Loose(stream) | Self::Parked(stream) | Self::Restored(stream) => stream,
         }
     }
 }
@@ -80,7 +84,7 @@ impl Delivery {
     pub fn place(&self) -> Option<(StreamId, u64)> {
         match self.from {
             From::Stream(stream, seq) => Some((stream, seq)),
-            From::Loose(_) | From::Parked(_) => None,
+            From::Loose(_) | From::Parked(_) | From::Restored(_) => None,
         }
     }
 }
@@ -97,6 +101,15 @@ impl Node {
     fn find_inward(&mut self, now: Now) -> Option<Delivery> {
         if self.inward_blocked {
             return None;
+        }
+        while let Some((sender, record)) = self.loose.restored.pop_front() {
+            let stream = StreamId { lane: record.stamp.lane, sender, incarnation: record.stamp.incarnation };
+            if !record.is_expired(now)
+                && !record.stamp.clear
+                && let Some(delivery) = self.open(record, From::Restored(stream))
+            {
+                return Some(delivery);
+            }
         }
         while let Some((stream, record)) = self.loose.unparked.pop_front() {
             if record.is_expired(now) {
@@ -177,6 +190,7 @@ impl Node {
         match delivery.from {
             From::Loose(stream) => self.loose.ready.push_front((stream, delivery.record)),
             From::Parked(stream) => self.loose.unparked.push_front((stream, delivery.record)),
+            From::Restored(stream) => self.loose.restored.push_front((stream.sender, delivery.record)),
             From::Stream(..) => {}
         }
         self.scratch = delivery.body;
@@ -204,11 +218,17 @@ impl Node {
         let retain = if stamp.retain {
             self.note_retained(&record, sender);
             let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
-            if newest { Retain::Live } else { Retain::No }
+            match from {
+                _ if !newest => Retain::No,
+                From::Restored(_) => Retain::Store,
+                From::Stream(..) | From::Loose(_) | From::Parked(_) => Retain::Live,
+            }
         } else {
             Retain::No
         };
-        if retain == Retain::No && (matches!(from, From::Loose(_)) || !self.local.matches(&record.topic)) {
+        if retain == Retain::No
+            && (matches!(from, From::Loose(_) | From::Restored(_)) || !self.local.matches(&record.topic))
+        {
             self.scratch = body;
             return None;
         }

@@ -79,8 +79,8 @@ impl Node {
             return;
         }
         let kept = self.settings.is_broker().then(|| record.clone());
-        self.retained.put(record.topic.clone(), rank, kept.clone());
-        self.write(Write::Retained { topic: record.topic.clone(), rank, kept });
+        self.retained.put(record.topic.clone(), rank, kept);
+        self.write(Write::Retained { sender, record: record.clone() });
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
@@ -112,7 +112,7 @@ impl Node {
         let rank = Rank { hlc: header.stamp.hlc, sender: header.sender };
         if self.settings.is_broker() && self.retained.lacks(&record.topic, rank) {
             // From the days when this machine was a client: the programs here have had it.
-            self.write(Write::Retained { topic: record.topic.clone(), rank, kept: Some(record.clone()) });
+            self.write(Write::Retained { sender: header.sender, record: record.clone() });
             return self.retained.put(record.topic.clone(), rank, Some(record));
         }
         if self.retained.rank(&record.topic).is_none_or(|known| known < rank) {

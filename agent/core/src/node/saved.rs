@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::facts::{Kind, Said};
 use super::retained::Rank;
 use super::{Held, Node};
+use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::hlc::Hlc;
 use crate::ids::Name;
@@ -45,11 +46,10 @@ pub enum Write {
     Lives(u32),
     /// Nothing is left of it: it was dropped to make room for another, or begins anew.
     Forget(StreamId),
-    /// The newest of a topic; brokers keep the message too.
+    /// The newest of its topic.
     Retained {
-        topic: Box<str>,
-        rank: Rank,
-        kept: Option<Held>,
+        sender: SenderId,
+        record: Held,
     },
     RetainedGone(Box<str>),
     Fact {
@@ -66,7 +66,7 @@ pub enum Write {
 pub struct Saved {
     pub(super) copies: BTreeMap<StreamId, SavedCopy>,
     pub(super) lives: u32,
-    pub(super) retained: BTreeMap<Box<str>, (Rank, Option<Held>)>,
+    pub(super) retained: BTreeMap<Box<str>, (Rank, Held)>,
     pub(super) facts: BTreeMap<(Name, Kind), Said>,
     pub(super) clock: Hlc,
 }
@@ -106,8 +106,9 @@ impl Saved {
             Write::Forget(stream) => {
                 self.copies.remove(&stream);
             }
-            Write::Retained { topic, rank, kept } => {
-                self.retained.insert(topic, (rank, kept));
+            Write::Retained { sender, record } => {
+                let rank = Rank { hlc: record.stamp.hlc, sender };
+                self.retained.insert(record.topic.clone(), (rank, record));
             }
             Write::RetainedGone(topic) => {
                 self.retained.remove(&topic);
@@ -178,8 +179,9 @@ impl Node {
                 self.deliverable.insert(id);
             }
         }
-        for (topic, (rank, kept)) in saved.retained {
-            self.retained.put(topic, rank, kept.filter(|_| self.settings.is_broker()));
+        for (topic, (rank, record)) in saved.retained {
+            self.loose.restored.push_back((rank.sender, record.clone()));
+            self.retained.put(topic, rank, self.settings.is_broker().then_some(record));
         }
         for ((owner, kind), said) in saved.facts {
             self.recall(&owner, kind, said);

@@ -49,7 +49,7 @@ impl Common {
     }
 }
 
-/// Bytes for all records while they are kept in memory and the topology names no size.
+/// Bytes for all records, whatever the topology allows: they are on the disk, and in memory too.
 const MEMORY_BYTES: u64 = 64 << 20;
 
 impl Settings {
@@ -65,7 +65,7 @@ impl Settings {
             heartbeat: assignment.heartbeat,
             failover: assignment.failover,
             when_full: assignment.store.when_full,
-            bytes_max: assignment.store.max_bytes.unwrap_or(MEMORY_BYTES),
+            bytes_max: assignment.store.max_bytes.map_or(MEMORY_BYTES, |max| max.min(MEMORY_BYTES)),
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             retained_len_max: assignment.limits.retained_len_max as usize,
             keyring,

@@ -36,6 +36,23 @@ fn a_message_goes_from_client_to_client_through_the_hub() {
 }
 
 #[test]
+fn a_disk_that_stops_is_waited_for_within_bounds() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    lab.stop_disk("press");
+    let count = super::UNSTORED_MAX + 100;
+    let offers: Vec<_> = (0..count).map(|n| lab.publish("press", "line/temp", &format!("{n}"))).collect();
+    lab.seconds(1);
+    assert!(lab.heard("office").is_empty() && !offers.iter().any(|offer| lab.is_settled("press", *offer)));
+    assert!(lab.node("press").unstored.len() <= super::UNSTORED_MAX);
+    lab.mend_disk("press");
+    lab.seconds(5);
+    assert!(offers.iter().all(|offer| lab.is_settled("press", *offer)));
+    assert_eq!(lab.heard("office").len(), count);
+}
+
+#[test]
 fn what_nobody_wants_stays_where_it_is() {
     let mut lab = Lab::new(WORKSHOP, 1);
     lab.want("office", "line/#");

@@ -2,7 +2,7 @@
 
 use hobnail_core::topology::report::Colour;
 
-use super::{Finding, Link, Node, Seen};
+use super::{Disk, Finding, Link, Node, Seen};
 
 mod machines;
 
@@ -77,7 +77,25 @@ fn rows(seen: &Seen) -> Vec<(&'static str, String)> {
         ),
         ("memory", memory),
     ]);
+    rows.extend(seen.disk.as_ref().map(|disk| ("disk", kept(disk, seen.uptime_s))));
     rows
+}
+
+fn kept(disk: &Disk, uptime_s: u64) -> String {
+    let time = disk.degraded_for_s.map(|time| format!(" for {}", duration(time))).unwrap_or_default();
+    let mut text = format!("{}{time}, {} of {}", clean(&disk.state), bytes(disk.bytes), bytes(disk.bytes_max));
+    if let Some(written) = disk.bytes_per_day {
+        text.push_str(&format!("; {} MB written per day", count(written / 1_000_000)));
+    }
+    let tenths = disk.syncs.saturating_mul(10) / uptime_s.max(1);
+    text.push_str(&format!("; {}.{} commits per second", count(tenths / 10), tenths % 10));
+    if disk.waiting_bytes > 0 {
+        text.push_str(&format!("; {} on their way", bytes(disk.waiting_bytes)));
+    }
+    if disk.set_aside > 0 {
+        text.push_str(&format!("; {} damaged files set aside", count(disk.set_aside)));
+    }
+    text
 }
 
 fn home(node: &Node) -> String {

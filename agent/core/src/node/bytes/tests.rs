@@ -9,7 +9,7 @@ use crate::mqtt::packet::QoS;
 
 const STREAM: StreamId = StreamId { lane: Lane::Disk, sender: SenderId(7), incarnation: 3 };
 
-fn sealed(seq: u64, retain: bool) -> Held {
+fn sealed(topic: &str, seq: u64, retain: bool) -> Held {
     let (network, me) = (Name::new("net").unwrap(), Name::new("me").unwrap());
     let keyring = Keyring::new(&network, &Key::Whole(NetworkKey::new(Seed::new([1; 32]))), &[]).unwrap();
     let mut sealer = Sealer::new(&keyring, &me, BootSalt([2; 16])).unwrap();
@@ -24,17 +24,16 @@ fn sealed(seq: u64, retain: bool) -> Held {
         hlc: seq,
     };
     let mut envelope = Vec::new();
-    sealer.seal(stamp, "a/b", b"hello", &mut envelope).unwrap();
-    Rc::new(Record { topic: "a/b".into(), envelope: envelope.into(), expires: retain.then_some(Now(9)), stamp })
+    sealer.seal(stamp, topic, b"hello", &mut envelope).unwrap();
+    Rc::new(Record { topic: topic.into(), envelope: envelope.into(), expires: retain.then_some(Now(9)), stamp })
 }
 
 fn append(seq: u64) -> Write {
-    Write::Append { stream: STREAM, seq, record: sealed(seq, false) }
+    Write::Append { stream: STREAM, seq, record: sealed("a/b", seq, false) }
 }
 
 /// One of each kind.
 fn all() -> Vec<Write> {
-    let rank = Rank { hlc: 1, sender: SenderId(7) };
     let said = Said { hlc: Hlc(4), body: b"body".as_slice().into(), heard: Now(5) };
     vec![
         Write::Lives(3),
@@ -43,10 +42,9 @@ fn all() -> Vec<Write> {
         append(5),
         Write::Trim { stream: STREAM, upto: 1 },
         Write::Delivered { stream: STREAM, upto: 4 },
-        Write::Retained { topic: "a/b".into(), rank, kept: Some(sealed(5, true)) },
-        Write::Retained { topic: "é".into(), rank, kept: None },
-        Write::Retained { topic: "gone".into(), rank, kept: None },
+        Write::Retained { sender: SenderId(7), record: sealed("gone", 5, true) },
         Write::RetainedGone("gone".into()),
+        Write::Retained { sender: SenderId(7), record: sealed("é", 5, true) },
         Write::Fact { owner: Name::new("hub").unwrap(), kind: Kind::Interest, said },
         Write::Clock(Hlc(6)),
         Write::Delivered { stream: StreamId { incarnation: 4, ..STREAM }, upto: 1 },
@@ -91,7 +89,7 @@ fn what_follows_a_gap_is_not_believed() {
 fn a_record_under_another_number_or_in_another_stream_is_not_believed() {
     for (stream, number) in [(STREAM, 1), (StreamId { lane: Lane::Urgent, ..STREAM }, 2)] {
         let mut store = Model::default();
-        Write::Append { stream, seq: number, record: sealed(2, false) }.keep(&mut store, &mut Vec::new());
+        Write::Append { stream, seq: number, record: sealed("a/b", 2, false) }.keep(&mut store, &mut Vec::new());
         assert_eq!(read(&store).1, 1);
     }
 }

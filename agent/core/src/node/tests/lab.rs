@@ -65,6 +65,8 @@ pub struct Disk {
     pub synced: usize,
     /// Where what was written together ends.
     batches: Vec<usize>,
+    /// It takes nothing; what it is to report waits here.
+    stopped: Option<Vec<Event>>,
 }
 
 impl Disk {
@@ -96,6 +98,7 @@ impl Disk {
     }
 }
 
+#[derive(Clone)]
 pub enum Event {
     Bytes { to: (String, LinkId), bytes: Vec<u8> },
     Closed { to: (String, LinkId) },
@@ -146,6 +149,7 @@ impl Lab {
         let machine = self.machines.get_mut(name).unwrap();
         let identity = Identity { random };
         let saved = machine.disk.read();
+        machine.retained.clear();
         // What was read back is on disk.
         machine.disk.synced = machine.disk.writes.len();
         let mut node = Node::new(settings, &identity, saved, self.now);
@@ -247,6 +251,16 @@ impl Lab {
         } else {
             self.held.push(event);
         }
+    }
+
+    /// Its disk takes nothing until it is mended.
+    pub fn stop_disk(&mut self, name: &str) {
+        self.machines.get_mut(name).unwrap().disk.stopped = Some(Vec::new());
+    }
+
+    pub fn mend_disk(&mut self, name: &str) {
+        let waits = self.machines.get_mut(name).unwrap().disk.stopped.take().unwrap();
+        waits.into_iter().for_each(|stored| self.later(FSYNC, stored));
     }
 
     pub fn cut(&mut self, one: &[&str], other: &[&str]) {
@@ -498,7 +512,11 @@ impl Lab {
                 machine.disk.writes.extend(std::iter::from_fn(|| node.poll_write()));
                 let written = machine.disk.writes.len();
                 machine.disk.batches.push(written);
-                self.later(FSYNC, Event::Stored { at: name.into(), ticket, written, life });
+                let stored = Event::Stored { at: name.into(), ticket, written, life };
+                match &mut machine.disk.stopped {
+                    Some(waits) => waits.push(stored),
+                    None => self.later(FSYNC, stored),
+                }
             }
             Action::Settle { offer, reason } => {
                 assert!(!reason.is_error(), "{reason:?}");
@@ -547,8 +565,11 @@ impl Lab {
             node.inward_taken(delivery, now);
         }
         for (topic, payload, retain, place) in taken {
-            if retain == Retain::Live {
+            if retain != Retain::No {
                 machine.keep(&topic, &payload);
+            }
+            if retain == Retain::Store {
+                continue;
             }
             machine.heard.push(Heard { text: format!("{topic} {payload}"), place });
         }
