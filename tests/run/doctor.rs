@@ -136,6 +136,37 @@ fn an_edit_after_the_start_is_noticed() {
     assert!(told.contains("was edited after process"), "{told}");
 }
 
+/// By what it runs, not by the times of files: those need a clock.
+#[test]
+fn an_agent_of_a_network_that_runs_another_topology_than_the_file_is_noticed() {
+    let held = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    drop(held);
+    let text = TWO.replace("agents: 1", &format!("agents: {port}, programs: \"127.0.0.1:0\""));
+    let bench = Bench::new(&text);
+    let mut make = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+    assert!(make.args(["key", "new", "--keys"]).arg(bench.path("keys")).output().unwrap().status.success());
+    let mut run = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+    run.arg("run").arg(bench.path("t.yaml")).args(["--name", "hub", "--keys"]).arg(bench.path("keys"));
+    run.arg("--state").arg(bench.path("state")).env("RUNTIME_DIRECTORY", bench.folder.path());
+    let _hub = Agent::spawn(run.env_remove("HOBNAIL_CONTROL"));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    // The second file is none that the agent could read meanwhile.
+    for (name, more, drifted) in
+        [("t.yaml", "# a remark\n", false), ("next.yaml", "topics: [{ match: \"a/#\", ack: memory }]\n", true)]
+    {
+        let file = bench.path(name);
+        fs::write(&file, format!("{text}{more}")).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+        doctor.arg("doctor").arg(&file).args(["--name", "hub", "--keys"]).arg(bench.path("keys"));
+        let output = doctor.env("RUNTIME_DIRECTORY", bench.folder.path()).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told.contains("the agent runs "), drifted, "{told}");
+        assert!(!told.contains("was edited after"), "{told}");
+    }
+}
+
 #[test]
 fn a_bundle_holds_the_findings_and_no_secret_and_overwrites_nothing() {
     let bench = Bench::new(TWO);

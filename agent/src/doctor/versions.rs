@@ -20,9 +20,28 @@ pub fn check(machine: &Machine) -> Vec<Symptom> {
     let file = machine.file.display().to_string();
     for running in running().iter().filter(|running| running.arguments.contains(&file)) {
         symptoms.extend(replaced(running));
-        symptoms.extend(older_than_file(running, &machine.file));
+        if fingerprint(machine).is_none() {
+            symptoms.extend(older_than_file(running, &machine.file));
+        }
     }
+    symptoms.extend(drift(machine));
     symptoms
+}
+
+/// That of the topology which this machine's agent runs; an agent without a network tells none.
+fn fingerprint(machine: &Machine) -> Option<&str> {
+    let (status, wanted) = (machine.agent.as_ref().ok()?, machine.assignment.as_ref().ok()?);
+    let ours = status["name"] == wanted.me.as_str() && status["network"] == wanted.network.as_str();
+    status["node"]["fingerprint"].as_str().filter(|_| ours)
+}
+
+/// What the agent says needs no clock, and a comment in the file changes nothing.
+fn drift(machine: &Machine) -> Option<Symptom> {
+    let (runs, topology) = (fingerprint(machine)?, machine.loaded.topology.as_ref()?);
+    let file = machine.file.display();
+    let text = format!("the agent runs {runs}, and {file} is {}", topology.fingerprint());
+    let cure = "systemctl reload hobnail, and read its status; hobnail plan shows what an edit does";
+    (runs != &*topology.fingerprint()).then(|| note(text, cure))
 }
 
 fn replaced(running: &Running) -> Option<Symptom> {
