@@ -10,8 +10,6 @@ use super::index::Index;
 use super::log::Log;
 use super::scan::{Frame, Scan};
 
-/// Copied before others may have their turn.
-const SLICE: usize = 256 << 10;
 /// So many segments may be there however small they are.
 const SEGMENTS_SPARE: usize = 16;
 
@@ -36,7 +34,7 @@ impl Log {
                 // What cannot be read is missed once the rest is written anew.
                 Ok(None) | Err(_) => break true,
             }
-            if copy.len() >= SLICE {
+            if copy.len() >= self.sizes.slice {
                 break false;
             }
         };

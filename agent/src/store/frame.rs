@@ -102,10 +102,14 @@ impl Head {
     pub fn decode(bytes: &[u8], epoch: u64, offset: u32) -> Option<Self> {
         let head = split::<HEAD>(bytes)?;
         let fields = head.get(4..)?;
-        let number = u64_at(head, 12);
+        let (len, number) = (u32_at(head, 8), u64_at(head, 12));
+        if len == 0 {
+            // Nor is any room that was never written to, of which there may be much.
+            return None;
+        }
         (u32_at(head, 0) == seal(fields, epoch, offset) && number <= NUMBER_MAX).then(|| Self {
             body_crc: u32_at(head, 4),
-            len: u32_at(head, 8),
+            len,
             number,
             synced: u64_at(head, 20),
         })

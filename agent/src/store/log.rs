@@ -30,6 +30,8 @@ pub(super) struct Sizes {
     pub segment: u64,
     /// What the segments together shall not exceed, as far as what lives allows.
     pub total: u64,
+    /// Copied at once by cleaning, before others have their turn.
+    pub slice: usize,
 }
 
 struct Current {
@@ -186,12 +188,8 @@ impl Log {
         file.sync()?;
         let name = segment_name(header.number);
         self.files.rename(NEXT, &name)?;
-        if let Err(error) = self.files.sync() {
-            // It may be there or not, and does not count once there is a later one; gone is tidier.
-            let _ = self.files.remove(&name);
-            self.next_segment += 1;
-            return Err(error);
-        }
+        // Whether the name is on the disk or not, the next attempt takes its place.
+        self.files.sync()?;
         self.next_segment += 1;
         self.written = self.pending.len();
         let segment = Segment { file: file.clone(), name, epoch: header.epoch, size: 0, live: 0 };

@@ -145,38 +145,28 @@ impl Store {
         Self::open_on(Arc::new(RealFiles::new(directory)), options, &directory.display().to_string())
     }
 
+    /// The same, on files of any kind; `called` is the directory's name in errors.
     pub fn open_on(files: Arc<dyn Files>, options: Options, called: &str) -> Result<(Self, Recovered), OpenError> {
-        let unusable = match files.lock() {
-            Ok(true) => None,
+        let locked = match files.lock() {
+            Ok(true) => Ok(()),
             Ok(false) => return Err(OpenError::InUse(called.to_owned())),
-            Err(error) => Some(error),
+            // Nobody else can write there either.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+            Err(error) => Err(error),
         };
-        let (recovery, unusable) = match recover(&*files) {
-            Ok(recovery) => (recovery, unusable.filter(|error| error.kind() != io::ErrorKind::ReadOnlyFilesystem)),
-            Err(error) => (Recovery::default(), Some(unusable.unwrap_or(error))),
-        };
-        let (mut recovery, sizes) = (recovery, sizes(options.bytes_max));
-        let (damage, gap) = (std::mem::take(&mut recovery.damage), recovery.gap);
-        let log = Log::new(files, recovery, sizes);
-        let index = log.share_index();
         let inbox = Arc::new(Inbox::new(options.waiting_bytes_max));
         let figures = Arc::new(Mutex::new(Figures::default()));
-        let (tell, standing) = watch::channel(Standing::default());
-        let recovered =
-            Recovered { damage, index: index.clone(), gap, at: None, ahead: Ahead::default(), unreadable: 0 };
-        if let Some(why) = unusable {
-            let health = Health::Unusable { why: why.to_string() };
-            tell.send_replace(Standing { stored: Ticket(0), health });
-            inbox.close_up();
-            return Ok((Self { inbox, index, figures, standing }, recovered));
-        }
         let every = options.commits_per_second.map_or(Duration::ZERO, |many| Duration::from_secs(1) / many.max(1));
-        let mut engine = Engine::new(log, Reserve::new(2 * sizes.segment), every, tell);
-        let began = Instant::now();
-        engine.step(began.elapsed());
-        let worker = Worker { engine, inbox: inbox.clone(), figures: figures.clone(), began, degraded_since: None };
-        thread::Builder::new().name("store".into()).spawn(move || worker.run())?;
-        Ok((Self { inbox, index, figures, standing }, recovered))
+        let Begun { engine, index, recovered, standing } = begin(files, locked, sizes(options.bytes_max), every);
+        let store = Self { inbox: inbox.clone(), index, figures: figures.clone(), standing };
+        match engine {
+            Some(engine) => {
+                let worker = Worker { engine, inbox, figures, began: Instant::now(), degraded_since: None };
+                thread::Builder::new().name("store".into()).spawn(move || worker.run())?;
+            }
+            None => inbox.close_up(),
+        }
+        Ok((store, recovered))
     }
 
     /// Hand over a batch, which is empty then. Refused, it is left as it is: too much waits, and it is to be submitted
@@ -221,10 +211,39 @@ impl Drop for Store {
     }
 }
 
+/// A store that is open and has no thread yet.
+struct Begun {
+    /// `None`: the directory cannot be used.
+    engine: Option<Engine>,
+    index: Arc<Mutex<Index>>,
+    recovered: Recovered,
+    standing: watch::Receiver<Standing>,
+}
+
+/// Find out what is there, and make it durable anew where that is in doubt.
+fn begin(files: Arc<dyn Files>, locked: io::Result<()>, sizes: Sizes, every: Duration) -> Begun {
+    let (mut recovery, unusable) = match locked.and_then(|()| recover(&*files)) {
+        Ok(recovery) => (recovery, None),
+        Err(error) => (Recovery::default(), Some(error)),
+    };
+    let (damage, gap) = (std::mem::take(&mut recovery.damage), recovery.gap);
+    let log = Log::new(files, recovery, sizes);
+    let index = log.share_index();
+    let recovered = Recovered { damage, index: index.clone(), gap, at: None, ahead: Ahead::default(), unreadable: 0 };
+    let (tell, standing) = watch::channel(Standing::default());
+    if let Some(why) = unusable {
+        tell.send_replace(Standing { stored: Ticket(0), health: Health::Unusable { why: why.to_string() } });
+        return Begun { engine: None, index, recovered, standing };
+    }
+    let mut engine = Engine::new(log, Reserve::new(2 * sizes.segment), every, tell);
+    engine.step(Duration::ZERO);
+    Begun { engine: Some(engine), index, recovered, standing }
+}
+
 /// A segment's length follows from the whole: 64 of them, none too short to be worth a file, none too long to be cleaned
 /// in a breath.
 fn sizes(bytes_max: u64) -> Sizes {
-    Sizes { segment: (bytes_max / 64).clamp(1 << 20, 16 << 20), total: bytes_max }
+    Sizes { segment: (bytes_max / 64).clamp(1 << 20, 16 << 20), total: bytes_max, slice: 256 << 10 }
 }
 
 /// The thread.

@@ -1,5 +1,10 @@
 //! The store as a whole, on real files.
 
+mod damage;
+mod disk;
+mod faults;
+mod power_cuts;
+
 use std::fs;
 use std::path::Path;
 
