@@ -8,10 +8,9 @@
 use std::io;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use tokio::sync::watch;
 
-use super::log::Log;
+use super::log::{Log, is_full};
 use super::reserve::Reserve;
 use super::{Health, Standing, Ticket};
 
@@ -106,9 +105,4 @@ impl Engine {
             *standing != before
         });
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| full.contains(&code))
 }

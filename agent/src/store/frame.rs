@@ -104,7 +104,6 @@ impl Head {
         let fields = head.get(4..)?;
         let (len, number) = (u32_at(head, 8), u64_at(head, 12));
         if len == 0 {
-            // Nor is any room that was never written to, of which there may be much.
             return None;
         }
         (u32_at(head, 0) == seal(fields, epoch, offset) && number <= NUMBER_MAX).then(|| Self {

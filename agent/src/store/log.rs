@@ -12,6 +12,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+
 use super::batch::Ops;
 use super::clean::Cleaning;
 use super::files::{Files, LogFile};
@@ -40,6 +42,8 @@ struct Current {
     file: Arc<dyn LogFile>,
     /// Where what is pending begins.
     at: u64,
+    /// Room that it has; it grows beyond for a last commit.
+    room: u64,
 }
 
 /// Since the log was opened.
@@ -162,8 +166,8 @@ impl Log {
     /// Believe nothing of the current segment beyond what was synced. The next commit begins a new one.
     pub fn abandon(&mut self) {
         let written = self.written as u64;
-        if let Some(Current { number, at, .. }) = self.current.take() {
-            self.index().resize(number, at + written);
+        if let Some(Current { number, at, room, .. }) = self.current.take() {
+            self.index().resize(number, room.max(at + written));
         }
         (self.sealed, self.written) = (0, 0);
         // What was being copied may be among what is pending: it is written anew as it is.
@@ -179,6 +183,7 @@ impl Log {
     fn begin(&mut self) -> io::Result<()> {
         let header = Header { number: self.next_segment, first: self.synced + 1, epoch: self.files.draw() };
         let file = self.files.create(NEXT)?;
+        let room = self.make_room(&*file)?;
         self.sealed = 0;
         self.seal(header.epoch, HEADER as u64);
         file.write_at(0, &header.encode())?;
@@ -192,10 +197,20 @@ impl Log {
         self.files.sync()?;
         self.next_segment += 1;
         self.written = self.pending.len();
-        let segment = Segment { file: file.clone(), name, epoch: header.epoch, size: 0, live: 0 };
+        let segment = Segment { file: file.clone(), name, epoch: header.epoch, size: room, live: 0 };
         self.index().add_segment(header.number, segment);
-        self.current = Some(Current { number: header.number, epoch: header.epoch, file, at: HEADER as u64 });
+        self.current = Some(Current { number: header.number, epoch: header.epoch, file, at: HEADER as u64, room });
         Ok(())
+    }
+
+    /// While a file keeps its size, a sync need not write its size too: a quarter of the bytes, for small commits.
+    fn make_room(&self, file: &dyn LogFile) -> io::Result<u64> {
+        match file.allocate(self.sizes.segment) {
+            Ok(()) => Ok(self.sizes.segment),
+            Err(error) if is_full(&error) => Err(error),
+            // Not every file system can.
+            Err(_) => Ok(0),
+        }
     }
 
     /// Give each frame the head that is right at its place.
@@ -215,7 +230,7 @@ impl Log {
         let Some(current) = &mut self.current else { return };
         let base = current.at;
         current.at += self.pending.len() as u64;
-        let (number, end) = (current.number, current.at);
+        let (number, end, room) = (current.number, current.at, current.room);
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         for (start, head) in self.heads.drain(..) {
             let from = start + HEAD;
@@ -223,7 +238,7 @@ impl Log {
             let body_at = u32::try_from(base + from as u64).unwrap_or(u32::MAX);
             Ops::of(body).for_each(|op| index.apply(&op, number, body_at));
         }
-        index.resize(number, end);
+        index.resize(number, room.max(end));
         drop(index);
         self.pending.clear();
         self.pending.shrink_to(SPARE_MAX);
@@ -232,6 +247,12 @@ impl Log {
             self.current = None;
         }
     }
+}
+
+/// Whether there is no room on the disk, or none for this user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| full.contains(&code))
 }
 
 pub(super) fn segment_name(number: u32) -> String {

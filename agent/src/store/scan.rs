@@ -38,6 +38,15 @@ impl Window {
     }
 }
 
+impl Window {
+    /// How many zeros there are from `at` on, as far as is known without reading.
+    fn zeros(&self, at: u64) -> usize {
+        let from = at.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let known = from.and_then(|from| self.bytes.get(from..)).unwrap_or_default();
+        known.iter().position(|byte| *byte != 0).unwrap_or(known.len())
+    }
+}
+
 pub(super) struct Frame<'a> {
     pub head: Head,
     /// Where its body begins.
@@ -80,7 +89,8 @@ impl Scan {
             let at = self.at;
             let Some(bytes) = self.window.get(at, HEAD)? else { return Ok(None) };
             let Some(head) = Head::decode(bytes, self.epoch, position(at)) else {
-                self.at += 1;
+                // A head may begin with zeros, but has others.
+                self.at += self.window.zeros(at).saturating_sub(HEAD - 1).max(1) as u64;
                 continue;
             };
             let len = HEAD + head.len as usize;

@@ -22,13 +22,13 @@ fn written(rng: &mut Rng) -> (Arc<Disk>, Written) {
     let mut engine = begin(Arc::new(Mounted(disk.clone())), Ok(()), SIZES, Duration::ZERO).engine.unwrap();
     let mut batch = Batch::default();
     for number in 1..=100 {
-        let bytes = vec![rng.next() as u8; rng.below(300) as usize];
+        let bytes = vec![rng.next() as u8; 200 + rng.below(300) as usize];
         let (row, key) = (vec![b'r', rng.below(3) as u8], vec![b'k', rng.below(9) as u8]);
         batch.put(&row, number, &bytes);
-        batch.set(&key, &bytes);
-        for thing in [(row, Some(number)), (key, None)] {
+        batch.set(&key, &bytes[..9]);
+        for (thing, bytes) in [((row, Some(number)), &bytes[..]), ((key, None), &bytes[..9])] {
             written.living.insert(thing.clone());
-            written.ever.entry(thing).or_default().insert(bytes.clone());
+            written.ever.entry(thing).or_default().insert(bytes.into());
         }
         engine.take(batch.as_bytes(), Ticket(number));
         batch.clear();

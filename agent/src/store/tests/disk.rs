@@ -40,6 +40,7 @@ enum Event {
     Remove { name: String },
     SyncNames,
     Write { file: usize, at: usize, bytes: Vec<u8> },
+    Grow { file: usize, len: usize },
     Sync { file: usize },
     SyncFailed { file: usize },
 }
@@ -151,6 +152,8 @@ impl<'a> Ruin<'a> {
                 }
             }
             Event::Write { file, at, bytes } => self.loose.push((*file, *at, bytes, true)),
+            // Whether it has grown makes no difference that a write of nothing at its end does not make.
+            Event::Grow { file, len } => self.loose.push((*file, *len, &[], true)),
             Event::Sync { file } => {
                 let Self { files, loose, .. } = self;
                 loose.retain(|(of, at, bytes, counts)| {
@@ -177,7 +180,11 @@ impl<'a> Ruin<'a> {
                 self.names.insert(to.clone(), *file);
             }
             Event::Remove { name } => drop(self.names.remove(name)),
-            Event::SyncNames | Event::Write { .. } | Event::Sync { .. } | Event::SyncFailed { .. } => {}
+            Event::SyncNames
+            | Event::Write { .. }
+            | Event::Grow { .. }
+            | Event::Sync { .. }
+            | Event::SyncFailed { .. } => {}
         }
     }
 
@@ -361,7 +368,12 @@ impl LogFile for Handle {
         failed
     }
 
-    fn allocate(&self, _bytes: u64) -> io::Result<()> {
-        self.disk.state().call(false)
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.call(false)?;
+        let (file, len) = (self.file, usize::try_from(bytes).unwrap());
+        write(&mut state.files[file], len, &[]);
+        state.events.push(Event::Grow { file, len });
+        Ok(())
     }
 }

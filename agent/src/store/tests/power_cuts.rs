@@ -94,12 +94,14 @@ impl Work {
     pub fn check(&self, recovered: &mut Recovered, least: u64) -> Result<u64, String> {
         let mut found = Model::default();
         for kept in recovered.by_ref() {
-            match kept {
+            match kept.clone() {
                 Kept::Key { key, bytes, order: Order::Whole } => drop(found.keys.insert(key.into(), bytes.into())),
                 Kept::Record { row, number, bytes, order: Order::Whole } => {
                     found.records.insert((row.into(), number), bytes.into());
                 }
-                behind => return Err(format!("marked as behind a gap: {behind:?}")),
+                Kept::Key { order: Order::BehindGap, .. } | Kept::Record { order: Order::BehindGap, .. } => {
+                    return Err(format!("marked as behind a gap: {kept:?}"));
+                }
             }
         }
         if !recovered.damage.is_empty() || recovered.unreadable > 0 {
@@ -194,7 +196,7 @@ fn after_a_power_cut_everything_stored_is_there_and_nothing_else_broke() {
         seen += simulate(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         seed += 1;
     }
-    println!("{seen} disks of {} stores", seed - from as u64);
+    eprintln!("{seen} disks of {} stores", seed - from as u64);
 }
 
 /// So that a run of the simulation means something.
