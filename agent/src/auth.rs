@@ -137,7 +137,7 @@ fn is_right(password: &[u8], stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hobnail_core::broker::{Broker, Peer, Settings, Trust};
+    use hobnail_core::broker::{Broker, Peer, Saved, Settings, Trust};
     use hobnail_core::rights::Rights;
     use hobnail_core::time::Now;
     use hobnail_core::topology::model::{Limits, WhenFull};
@@ -159,9 +159,11 @@ mod tests {
             devices: BTreeMap::new(),
             id_seed: 1,
             elsewhere: BTreeMap::new(),
+            topics: Vec::new(),
             outward: false,
         };
-        Broker::new(settings, Now::ZERO).handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
+        Broker::new(settings, Saved::default(), Now::ZERO)
+            .handle_open(Peer { address: None, trust: Trust::Password }, Now::ZERO)
     }
 
     fn ask(accounts: Accounts, user: &str, password: &[u8]) -> bool {

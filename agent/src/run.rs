@@ -395,7 +395,7 @@ fn realm(
     let identity = Identity { random: draw()? };
     let sized = Assignment { store: keeping.sized(&wanted.store), ..wanted.clone() };
     let network = network(&sized, common, key_directory, &identity, saved.node, epoch.now())?;
-    let broker = Broker::new(settings(wanted, network.is_some())?, epoch.now());
+    let broker = Broker::new(settings(wanted, network.is_some())?, saved.broker, epoch.now());
     let Some((node, pins)) = network else {
         return Ok((Realm::new(broker, None, prover, keeping, epoch), None));
     };
@@ -418,6 +418,7 @@ fn settings(wanted: &Assignment, outward: bool) -> anyhow::Result<Settings> {
             .iter()
             .filter_map(|(name, device)| Some((name.clone(), device.elsewhere.clone()?)))
             .collect(),
+        topics: wanted.topics.clone(),
         outward,
     })
 }

@@ -55,12 +55,13 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
     ("keep", &[]),
-    ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt", "keep"]),
+    ("promise", &["topic", "topology", "mqtt"]),
+    ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt", "promise", "keep"]),
     (
         "node",
         &[
             "ids", "time", "topic", "rights", "topology", "assign", "mqtt", "envelope", "home", "hlc", "stream",
-            "frame", "interest", "keep", "broker",
+            "frame", "interest", "promise", "keep", "broker",
         ],
     ),
     ("agent", &["ids", "time", "mqtt", "keep", "broker", "node"]),

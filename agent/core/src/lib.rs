@@ -18,6 +18,7 @@ pub mod keep;
 pub mod mqtt;
 pub mod node;
 pub mod plan;
+pub mod promise;
 pub mod rights;
 pub mod stream;
 pub mod time;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hobnail_core::broker::{Action, Broker, ConnId, Peer, Principal, Settings, Trust, Verdict};
+use hobnail_core::broker::{Action, Broker, ConnId, Peer, Principal, Saved, Settings, Trust, Verdict};
 use hobnail_core::ids::Name;
 use hobnail_core::rights::{Allow, Rights};
 use hobnail_core::time::Now;
@@ -83,6 +83,7 @@ pub fn settings(which: u8) -> Settings {
         devices: [(name("device"), rights), (name("innocent"), Rights::default())].into(),
         id_seed: 7,
         elsewhere: std::collections::BTreeMap::new(),
+        topics: Vec::new(),
         outward: false,
     }
 }
@@ -91,7 +92,7 @@ impl Shell {
     pub fn new(settings: Settings) -> Self {
         Self {
             when_full: settings.when_full,
-            broker: Broker::new(settings, Now::ZERO),
+            broker: Broker::new(settings, Saved::default(), Now::ZERO),
             now: Now(1_000_000),
             sockets: BTreeMap::new(),
             gone: BTreeSet::new(),

@@ -46,6 +46,7 @@ fn broker(outward: bool) -> broker::Settings {
         devices: BTreeMap::new(),
         id_seed: 1,
         elsewhere: BTreeMap::new(),
+        topics: Vec::new(),
         outward,
     }
 }
@@ -65,7 +66,7 @@ fn member(network: &str) -> node::Settings {
 
 impl Bench {
     fn new(outward: bool) -> Self {
-        let mut agent = Agent::new(Broker::new(broker(outward), NOW), None, NOW);
+        let mut agent = Agent::new(Broker::new(broker(outward), broker::Saved::default(), NOW), None, NOW);
         let peer = Peer { address: None, trust: Trust::Local };
         let program = agent.with_broker(NOW, |broker| broker.handle_open(peer, NOW));
         let mut bench = Self { agent, program, actions: Vec::new() };

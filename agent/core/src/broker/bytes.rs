@@ -56,10 +56,12 @@ impl Write {
                 put_waiting(scratch, waiting);
                 keep.put(&of(b'q', *session), *number, scratch);
             }
-            Self::Done { session, number } => {
+            Self::Done { session, number, noted } => {
                 keep.take(&of(b'q', *session), *number);
-                keep.unset(&with(b't', *session, &number.to_be_bytes()));
-                keep.unset(&with(b'x', *session, &number.to_be_bytes()));
+                if *noted {
+                    keep.unset(&with(b't', *session, &number.to_be_bytes()));
+                    keep.unset(&with(b'x', *session, &number.to_be_bytes()));
+                }
             }
             Self::Taken { session, number } => keep.set(&with(b't', *session, &number.to_be_bytes()), &[]),
             Self::Failed { session, number, times } => {

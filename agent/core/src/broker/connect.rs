@@ -5,10 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::connection::{ALIASES_IN_MAX, ALIASES_OUT_MAX, Open, Phase};
+use super::keeping::note_session_gone;
+use super::message::Shared;
 use super::session::Session;
 use super::table::Key;
 use super::why::Words;
-use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict};
+use super::{Action, Broker, ConnId, Principal, SESSIONS_PER_CONNECTION, Timer, Trust, Verdict, Will};
 use crate::mqtt::decode;
 use crate::mqtt::packet::{ConnAck, Connect, Disconnect, Packet, Reason, Version};
 use crate::time::Now;
@@ -139,7 +141,7 @@ impl Broker {
         }
     }
 
-    fn new_session(&mut self, client_id: Box<str>, principal: &Rc<Principal>, now: Now) -> Key {
+    pub(super) fn new_session(&mut self, client_id: Box<str>, principal: &Rc<Principal>, now: Now) -> Key {
         let session = self.sessions.insert(Session::new(client_id.clone(), principal.clone(), now));
         self.by_client.insert(client_id, session);
         session
@@ -165,20 +167,23 @@ impl Broker {
         now: Now,
     ) {
         let keep_alive_s = self.keep_alive_s(packet);
-        let mut mourned = None;
+        if expiry.is_zero() {
+            // What it was when it outlived its connections is over on disk, and goes on in memory until this one ends.
+            self.forget_session(session);
+        }
         if let Some(known) = self.sessions.get_mut(session) {
-            known.principal = principal;
-            known.conn = Some(conn);
-            known.expiry = expiry;
-            if let Some(ends) = known.ends.take() {
+            if let Some(ends) = known.ends() {
                 self.timers.remove(&(ends, Timer::SessionEnd(session)));
             }
-            mourned = known.will.take();
+            if let Some((at, _)) = known.will.take() {
+                self.timers.remove(&(at, Timer::Will(session)));
+            }
+            known.principal = principal;
+            known.conn = Some(conn);
+            known.left = None;
+            known.expiry = expiry;
             known.begin_to_move(now);
             known.in_flight.resend_all();
-        }
-        if let Some((at, _)) = mourned {
-            self.timers.remove(&(at, Timer::Will(session)));
         }
         let will = packet.will.as_ref().map(|will| Box::new(self.will_of(will)));
         let limits = &self.settings.limits;
@@ -203,6 +208,7 @@ impl Broker {
         self.open_count += 1;
         self.open_count_max = self.open_count_max.max(self.open_count);
         self.new_count -= 1;
+        self.note_standing(session);
         if silence_max_us > 0 {
             let at = now.after(Duration::from_micros(silence_max_us));
             self.arm(conn, Some((at, Timer::Silence(conn))));
@@ -323,36 +329,29 @@ impl Broker {
         session.conn = None;
         session.walks.clear();
         let waiting = std::mem::take(&mut session.waiting);
-        let ends = now.after(session.expiry);
-        session.ends = Some(ends);
-        if let Some(will) = open.will {
-            let delay = Duration::from_secs(u64::from(will.delay_s)).min(session.expiry);
-            let at = now.after(delay);
-            session.will = Some((at, will));
-            self.timers.insert((at, Timer::Will(key)));
-        }
-        self.timers.insert((ends, Timer::SessionEnd(key)));
+        let ends = self.await_return(key, open.will.map(|will| *will), now);
         self.go_on(waiting);
         if ends <= now {
             self.end_session(key, now);
         } else {
+            self.note_standing(key);
             self.will_due(key, now);
         }
     }
 
-    /// Publish the will of `session` if its time has come.
-    pub(super) fn will_due(&mut self, session: Key, now: Now) {
-        let Some(known) = self.sessions.get_mut(session) else { return };
-        if !matches!(&known.will, Some((at, _)) if *at <= now) {
-            return;
+    /// A session without a connection, since it `left`: when its will is said, and when it ends.
+    pub(super) fn await_return(&mut self, key: Key, will: Option<Will>, left: Now) -> Now {
+        let Some(session) = self.sessions.get_mut(key) else { return left };
+        let ends = left.after(session.expiry);
+        session.left = Some(left);
+        if let Some(will) = will {
+            let delay = Duration::from_secs(u64::from(will.delay_s)).min(session.expiry);
+            let at = left.after(delay);
+            session.will = Some((at, will));
+            self.timers.insert((at, Timer::Will(key)));
         }
-        let Some((_, will)) = known.will.take() else { return };
-        let allowed = known.principal.rights.publish.topic(&will.message.topic);
-        if allowed {
-            self.publish_will(session, *will, now);
-        } else {
-            self.counters.refused_publishes += 1;
-        }
+        self.timers.insert((ends, Timer::SessionEnd(key)));
+        ends
     }
 
     fn take_over(&mut self, session: Key, now: Now) {
@@ -370,8 +369,8 @@ impl Broker {
             *at = now;
             self.will_due(key, now);
         }
-        let Some(session) = self.sessions.remove(key) else { return };
-        if let Some(ends) = session.ends {
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        if let Some(ends) = session.ends() {
             self.timers.remove(&(ends, Timer::SessionEnd(key)));
         }
         if let Some((at, _)) = session.will {
@@ -388,8 +387,15 @@ impl Broker {
                 self.unwanted(target.filter);
             }
         }
-        let left = session.in_flight.into_unacknowledged().chain(session.queue).collect();
+        note_session_gone(&mut self.ledger, &session);
+        let kept: Vec<Shared> = session
+            .all_waiting()
+            .filter(|queued| queued.kept.is_some())
+            .map(|queued| (*queued.message).clone())
+            .collect();
+        let left = session.in_flight.into_unacknowledged().chain(session.ahead).chain(session.queue).collect();
         self.hand_on(&session.subscriptions, left, now);
+        kept.iter().for_each(|message| self.ledger.let_go(message));
         self.go_on(session.waiting);
     }
 
@@ -399,13 +405,19 @@ impl Broker {
         if packet.reason != Reason::DISCONNECT_WITH_WILL {
             open.will = None;
         }
-        let session = open.session;
-        if let (Some(seconds), Some(session)) = (packet.session_expiry_s, self.sessions.get_mut(session)) {
+        let key = open.session;
+        if let (Some(seconds), Some(session)) = (packet.session_expiry_s, self.sessions.get_mut(key)) {
             if session.expiry.is_zero() && seconds > 0 {
                 self.counters.protocol_errors += 1;
                 return self.close(conn, Reason::PROTOCOL_ERROR, now);
             }
-            session.expiry = Duration::from_secs(u64::from(seconds)).min(limit);
+            let expiry = Duration::from_secs(u64::from(seconds)).min(limit);
+            if expiry.is_zero() {
+                self.forget_session(key);
+            }
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.expiry = expiry;
+            }
         }
         self.close_silently(conn, now);
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use super::outward::Withheld;
 use super::table::Key;
-use super::{Peer, Timer, Will};
+use super::{Peer, Ticket, Timer, Will};
 use crate::mqtt::packet::Version;
 use crate::time::Now;
 
@@ -22,6 +22,9 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Encoded answers that wait to be sent.
     pub control: Vec<u8>,
+    /// Answers that may be sent once their ticket is stored, in this order.
+    pub held: VecDeque<(Ticket, Vec<u8>)>,
+    pub held_bytes: usize,
     /// Bytes of `input` as the broker's sum has them.
     pub input_counted: usize,
     /// `Action::Transmit` is out and has not been followed up.
@@ -69,7 +72,7 @@ pub struct Open {
     pub aliases_in: BTreeMap<NonZeroU16, Box<str>>,
     pub aliases_out: BTreeMap<Box<str>, NonZeroU16>,
     pub aliases_out_max: u16,
-    /// Answers to publishes that wait until an offer is settled, in the order of the publishes.
+    /// Answers to publishes that wait until they are kept, in the order of the publishes.
     pub withheld: VecDeque<Withheld>,
 }
 
@@ -81,6 +84,8 @@ impl Connection {
             phase: Phase::New,
             input: Vec::new(),
             control: Vec::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
             input_counted: 0,
             transmit_asked: false,
             paused: false,

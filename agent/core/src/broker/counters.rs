@@ -26,6 +26,10 @@ pub struct Counters {
     pub dropped_too_large: u64,
     /// Messages that today's rights keep from a subscriber.
     pub dropped_rights: u64,
+    /// Messages that a durable subscriber could not take.
+    pub dead_letters: u64,
+    /// Those of them that went because there were too many.
+    pub dropped_dead: u64,
     pub refused_publishes: u64,
     pub refused_subscriptions: u64,
     pub refused_retained: u64,
@@ -38,6 +42,8 @@ pub struct Counters {
     pub settled_unheard: u64,
     /// Messages that came from other machines and were taken.
     pub inward_received: u64,
+    /// What was on disk and did not fit together: messages, sessions, subscriptions.
+    pub unrestored: u64,
     /// Messages from other machines to topics that none of them may speak on, or that are none.
     pub refused_inward: u64,
 }

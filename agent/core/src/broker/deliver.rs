@@ -3,11 +3,11 @@
 use std::num::NonZeroU16;
 
 use super::connection::{Open, Phase};
-use super::flights::Step;
+use super::flights::{Step, packet_id};
 use super::message::Place;
 use super::session::{Pace, Queued, RetainedWalk, Session};
 use super::table::Key;
-use super::{Broker, ConnId, Principal, outward};
+use super::{Broker, ConnId, Principal, Ticket, Write, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
 use crate::mqtt::props::{Prop, SUBSCRIPTION_ID, put};
 use crate::mqtt::{encode_plain_ack, encode_publish, publish_len};
@@ -36,7 +36,8 @@ impl Broker {
         let conn = conn.0;
         let Some(connection) = self.conns.get_mut(conn) else { return };
         connection.transmit_asked = false;
-        let relieved = connection.paused && connection.control.len() >= CONTROL_BYTES_MAX;
+        let unread = connection.control.len() + connection.held_bytes;
+        let relieved = connection.paused && unread >= CONTROL_BYTES_MAX && connection.held_bytes < CONTROL_BYTES_MAX;
         let start = out.len();
         let end = start.saturating_add(room);
         out.append(&mut connection.control);
@@ -93,25 +94,38 @@ impl Broker {
 
     fn send_next(&mut self, open: &mut Open, out: &mut Vec<u8>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
-        if session.in_flight.wants_resend() {
-            let Some(id) = session.in_flight.take_resend(usize::from(open.receive_max)) else { return Sent::Nothing };
+        let Some(conn) = session.conn else { return Sent::Nothing };
+        let most = session.most_at_once(open.receive_max);
+        if let Some(next) = session.in_flight.next_resend() {
+            let by = released_by(next);
+            self.ledger.wait_for(by, conn);
+            let has_room = matches!(next, Step::Release(_)) || session.in_flight.sent() < most;
+            if !has_room || !self.ledger.is_stored(by) {
+                return Sent::Nothing;
+            }
+            let Some(id) = session.in_flight.take_resend() else { return Sent::Nothing };
             return self.send_again(open, id, out, now);
         }
-        let bytes_max = self.settings.limits.queue_bytes_max;
-        let held_back =
-            session.in_flight.len() >= usize::from(open.receive_max) || session.in_flight.bytes() >= bytes_max.max(1);
-        if let Some(walk) = session.walks.first_entry() {
-            if held_back && walk.get().granted.options.qos != QoS::AtMostOnce {
+        let bytes_max = self.settings.limits.queue_bytes_max.max(1);
+        let is_full = session.in_flight.len() >= most || session.in_flight.bytes() >= bytes_max;
+        if session.ahead.is_none()
+            && let Some(walk) = session.walks.first_entry()
+        {
+            if is_full && walk.get().granted.options.qos != QoS::AtMostOnce {
                 return Sent::Nothing;
             }
             let (filter, walk) = walk.remove_entry();
             return self.walk_on(open, filter, walk, out, now);
         }
-        let next_is_held = session.queue.front().is_some_and(|queued| queued.qos != QoS::AtMostOnce) && held_back;
-        if next_is_held {
-            return Sent::Nothing;
+        let Some(next) = session.ahead.as_ref().or(session.queue.front()) else { return Sent::Nothing };
+        if next.qos != QoS::AtMostOnce {
+            let by = next.kept.filter(|_| next.qos == QoS::ExactlyOnce).map_or(Ticket::default(), |kept| kept.by);
+            self.ledger.wait_for(by, conn);
+            if is_full || !session.in_flight.has_room_for(next.turn) || !self.ledger.is_stored(by) {
+                return Sent::Nothing;
+            }
         }
-        let Some(queued) = session.pop() else { return Sent::Nothing };
+        let Some(queued) = session.ahead.take().or_else(|| session.pop()) else { return Sent::Nothing };
         session.note_progress(now);
         self.send_first(open, queued, out, now);
         Sent::Something
@@ -141,28 +155,37 @@ impl Broker {
             if let Some(id) = granted.id {
                 ids.add(id);
             }
-            let queued =
-                Queued { qos: message.qos.min(granted.options.qos), message, retain: true, shared: false, ids };
-            self.send_first(open, queued, out, now);
+            let qos = message.qos.min(granted.options.qos);
+            let mut queued = Queued { ids, retain: true, ..Queued::new(message, qos) };
+            if qos == QoS::AtMostOnce {
+                self.send_first(open, queued, out, now);
+            } else if let Some(session) = self.sessions.get_mut(open.session) {
+                queued.turn = session.next_turn();
+                if let Some(number) = session.durable() {
+                    self.ledger.queue(number, &mut queued, true);
+                }
+                session.ahead = Some(queued);
+            }
         }
         Sent::Something
     }
 
     fn send_first(&mut self, open: &mut Open, queued: Queued, out: &mut Vec<u8>, now: Now) {
         let Some(session) = self.sessions.get_mut(open.session) else { return };
-        if queued.message.is_expired(now) {
-            self.counters.dropped_expired += 1;
-            return;
-        }
-        let topic = &queued.message.topic;
-        if !may_hear(&session.principal, topic) {
-            self.counters.dropped_rights += 1;
-            return;
-        }
-        let id = (queued.qos != QoS::AtMostOnce).then(|| session.in_flight.next_id());
-        if !put_publish(open, &queued, id, false, out, now) {
-            self.counters.dropped_too_large += 1;
-            return;
+        let id = (queued.qos != QoS::AtMostOnce).then(|| packet_id(queued.turn));
+        let counters = &mut self.counters;
+        let dropped = if queued.message.is_expired(now) {
+            Some(&mut counters.dropped_expired)
+        } else if !may_hear(&session.principal, &queued.message.topic) {
+            Some(&mut counters.dropped_rights)
+        } else if !put_publish(open, &queued, id, false, out, now) {
+            Some(&mut counters.dropped_too_large)
+        } else {
+            None
+        };
+        if let Some(dropped) = dropped {
+            *dropped += 1;
+            return self.ledger.done(session.durable(), &queued);
         }
         self.counters.publishes_sent += 1;
         self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
@@ -177,7 +200,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
         match session.in_flight.step(id) {
             None => {}
-            Some(Step::Release) => encode_plain_ack(0x62, id, out),
+            Some(Step::Release(_)) => encode_plain_ack(0x62, id, out),
             Some(Step::Publish(queued)) if !may_hear(&session.principal, &queued.message.topic) => {
                 self.counters.dropped_rights += 1;
                 self.forget_flight(open.session, id, now);
@@ -199,8 +222,9 @@ impl Broker {
 
     fn forget_flight(&mut self, session: Key, id: PacketId, now: Now) {
         let Some(known) = self.sessions.get_mut(session) else { return };
-        if known.in_flight.remove(id) {
+        if let Some(ended) = known.in_flight.remove(id) {
             known.note_progress(now);
+            self.ledger.ended(known.durable(), &ended);
         }
     }
 
@@ -215,7 +239,9 @@ impl Broker {
                 if session.in_flight.step(ack.id).is_some_and(|step| !fits(step, packet)) {
                     return self.fault(conn, Reason::PROTOCOL_ERROR, now);
                 }
-                if matches!(packet, Packet::PubRec(_)) {
+                if ack.reason.is_error() && !matches!(packet, Packet::PubComp(_)) {
+                    self.refused_by_client(key, ack, now);
+                } else if matches!(packet, Packet::PubRec(_)) {
                     self.received_by_client(conn, key, version, ack, now);
                 } else {
                     self.forget_flight(key, ack.id, now);
@@ -243,21 +269,17 @@ impl Broker {
     }
 
     fn received_by_client(&mut self, conn: Key, key: Key, version: Version, ack: &Ack<'_>, now: Now) {
-        if ack.reason.is_error() {
-            self.forget_flight(key, ack.id, now);
-            return;
-        }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let reason = match session.in_flight.release(ack.id) {
-            None => Reason::PACKET_ID_NOT_FOUND,
-            Some(is_first) => {
-                if is_first {
-                    session.note_progress(now);
-                }
-                Reason::SUCCESS
-            }
+        if let Some(queued) = session.in_flight.release(ack.id) {
+            session.note_progress(now);
+            let kept = self.ledger.taken(session.durable(), &queued);
+            session.in_flight.note_released(ack.id, kept);
+        }
+        let (by, reason) = match session.in_flight.step(ack.id) {
+            Some(step) => (released_by(step), Reason::SUCCESS),
+            None => (Ticket::default(), Reason::PACKET_ID_NOT_FOUND),
         };
-        self.send_release(conn, version, ack.id, reason);
+        self.once_stored(conn, by, |broker| broker.send_release(conn, version, ack.id, reason));
     }
 
     fn send_release(&mut self, conn: Key, version: Version, id: PacketId, reason: Reason) {
@@ -269,13 +291,25 @@ impl Broker {
     pub(super) fn released(&mut self, conn: Key, ack: &Ack<'_>) {
         let Some(open) = self.conns.get(conn).and_then(|connection| connection.open()) else { return };
         let (key, version) = (open.session, open.version);
-        let known = self.sessions.get_mut(key).is_some_and(|session| {
-            session.unsettled.retain(|_, id| *id != ack.id);
-            session.received.remove(&ack.id)
-        });
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.unsettled.retain(|_, unsettled| unsettled.id != ack.id);
+        let known = session.received.remove(&ack.id);
+        if known && let Some(number) = session.durable() {
+            self.ledger.write(Write::Released { session: number, id: ack.id });
+            session.released_by = self.ledger.ticket();
+        }
+        let by = session.released_by;
         let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
         let answer = Ack { id: ack.id, reason, reason_string: None, user_props: Props::default() };
-        self.send(conn, &Packet::PubComp(answer), version);
+        self.once_stored(conn, by, |broker| broker.send(conn, &Packet::PubComp(answer), version));
+    }
+}
+
+/// What has to be stored before PUBREL may go out.
+fn released_by(step: &Step) -> Ticket {
+    match step {
+        Step::Release(Some(kept)) => kept.by,
+        Step::Release(None) | Step::Publish(_) => Ticket::default(),
     }
 }
 
@@ -289,7 +323,7 @@ fn fits(step: &Step, packet: &Packet<'_>) -> bool {
     match step {
         Step::Publish(queued) if queued.qos == QoS::AtLeastOnce => matches!(packet, Packet::PubAck(_)),
         Step::Publish(_) => matches!(packet, Packet::PubRec(_)),
-        Step::Release => matches!(packet, Packet::PubRec(_) | Packet::PubComp(_)),
+        Step::Release(_) => matches!(packet, Packet::PubRec(_) | Packet::PubComp(_)),
     }
 }
 

@@ -74,7 +74,7 @@ impl Broker {
             self.counters.dropped_expired += 1;
             if inward.retain != Retain::No {
                 // It was the newest of its topic all the same, so what was there before is over.
-                self.retained.clear(inward.topic);
+                self.clear_retained(inward.topic);
             }
             return Ok(());
         }

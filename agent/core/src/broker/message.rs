@@ -29,6 +29,18 @@ pub struct Content {
 pub struct Message {
     content: Content,
     meter: Meter,
+    /// Where it is on disk.
+    pub kept: Kept,
+}
+
+/// What a message is on disk, while it is anything there.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub number: Cell<u64>,
+    /// Sessions that wait for it; with none, it is not there.
+    pub waits: Cell<u32>,
+    /// It is there as its topic's newest.
+    pub retained: Cell<bool>,
 }
 
 pub type Shared = Rc<Message>;
@@ -58,7 +70,7 @@ impl Meter {
     /// counting.
     #[must_use]
     pub fn share(&self, content: Content) -> Rc<Message> {
-        let message = Message { content, meter: self.clone() };
+        let message = Message { content, meter: self.clone(), kept: Kept::default() };
         self.0.count.set(self.count() + 1);
         self.0.bytes.set(self.bytes() + message.size());
         Rc::new(message)

@@ -19,16 +19,20 @@ mod bytes;
 mod connect;
 mod connection;
 mod counters;
+mod dead;
 mod deliver;
 mod failures;
 mod figures;
 mod filter_tree;
 mod flights;
 mod inward;
+mod keeping;
+mod ledger;
 mod message;
 mod outward;
 mod publish;
 mod reading;
+mod restore;
 mod retained;
 mod saved;
 mod session;
@@ -36,6 +40,7 @@ mod subscribe;
 mod table;
 mod told;
 mod why;
+mod wills;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -47,13 +52,15 @@ use crate::ids::Name;
 use crate::mqtt::packet::Reason;
 use crate::rights::Rights;
 use crate::time::Now;
-use crate::topology::model::{Limits, WhenFull};
+use crate::topology::model::{Limits, TopicRule, WhenFull};
 
 use connection::{Connection, Phase};
+use dead::DeadLetters;
 use failures::Failures;
 use figures::Figures;
 use filter_tree::FilterTree;
 use inward::InwardWaits;
+use ledger::Ledger;
 use outward::Outward;
 use retained::Retained;
 use session::{Pace, Session};
@@ -61,6 +68,7 @@ use table::{Key, Table};
 
 pub use bytes::{MARK, NotBelieved, Reading};
 pub use counters::Counters;
+pub use dead::RequeueError;
 pub use figures::Fill;
 pub use inward::{Inward, NoRoom, Retain};
 pub use message::{Content, Message, Meter};
@@ -166,6 +174,8 @@ pub struct Settings {
     pub id_seed: u64,
     /// Who serves a device when this broker does not: a host, perhaps with a port.
     pub elsewhere: BTreeMap<Name, Box<str>>,
+    /// What an acknowledgement promises, by topic; the first that matches.
+    pub topics: Vec<TopicRule>,
     /// Whether there is a network: what is published is offered to it, and acknowledged when that is settled.
     pub outward: bool,
 }
@@ -202,8 +212,8 @@ pub struct Broker {
     timers: BTreeSet<(Now, Timer)>,
     actions: VecDeque<Action>,
     counters: Counters,
-    writes: VecDeque<Write>,
-    stored: Ticket,
+    ledger: Ledger,
+    dead: DeadLetters,
     failures: Failures,
     figures: Figures,
     outward: Outward,
@@ -228,10 +238,10 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker that has just started.
+    /// A broker that has just started, with what its store read back.
     #[must_use]
-    pub fn new(settings: Settings, now: Now) -> Self {
-        Self {
+    pub fn new(settings: Settings, saved: Saved, now: Now) -> Self {
+        let mut broker = Self {
             started: now,
             local: Rc::new(settings.local.clone()),
             settings,
@@ -243,8 +253,8 @@ impl Broker {
             timers: BTreeSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
-            writes: VecDeque::new(),
-            stored: Ticket::default(),
+            ledger: Ledger::behind(saved.numbers),
+            dead: DeadLetters::default(),
             failures: Failures::default(),
             figures: Figures::default(),
             outward: Outward::default(),
@@ -261,7 +271,10 @@ impl Broker {
             stopping: false,
             resumed: Vec::new(),
             found: Vec::new(),
-        }
+        };
+        broker.restore(saved, now);
+        broker.settle(now);
+        broker
     }
 
     #[must_use]
@@ -286,6 +299,7 @@ impl Broker {
         let had_outward = std::mem::replace(&mut self.settings, settings).outward;
         if had_outward && !self.settings.outward {
             self.leave_outward();
+            self.keep_all_retained();
         }
         self.local = Rc::new(self.settings.local.clone());
         for key in self.sessions.keys() {
@@ -361,6 +375,7 @@ impl Broker {
 
     /// The socket is gone: closed by the other side, reset, or closed by us after `Action::Close`.
     pub fn handle_close(&mut self, conn: ConnId, now: Now) {
+        self.note_failure(conn.0);
         self.leave(conn.0, now);
         if let Some(gone) = self.conns.remove(conn.0) {
             self.input_bytes -= gone.input_counted;
@@ -411,17 +426,6 @@ impl Broker {
         }
     }
 
-    /// The next thing to be kept. Fetch all of them before a ticket is reported stored.
-    pub fn poll_write(&mut self) -> Option<Write> {
-        self.writes.pop_front()
-    }
-
-    /// Everything up to this ticket is on disk.
-    pub fn handle_stored(&mut self, ticket: Ticket, now: Now) {
-        self.stored = self.stored.max(ticket);
-        self.settle(now);
-    }
-
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -467,14 +471,17 @@ impl Broker {
 
     fn session_end(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get(key) else { return };
-        if session.conn.is_none() && session.ends.is_some_and(|ends| ends <= now) {
+        if session.conn.is_none() && session.ends().is_some_and(|ends| ends <= now) {
             self.counters.sessions_expired += 1;
             self.end_session(key, now);
         }
     }
 
     fn sweep(&mut self, now: Now) {
-        self.counters.dropped_expired += self.retained.sweep(now).len() as u64;
+        for gone in self.retained.sweep(now) {
+            self.counters.dropped_expired += 1;
+            self.note_unretained(&gone);
+        }
         self.sweep_armed = false;
         if self.retained.len() > 0 {
             self.arm_sweep(now);

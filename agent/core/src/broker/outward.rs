@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 
 use super::message::Shared;
+use super::session::Unsettled;
 use super::table::Key;
-use super::{Action, Broker, figures};
-use crate::mqtt::packet::{PacketId, Publish, QoS, Reason, Version};
+use super::{Action, Broker, Ticket, figures};
+use crate::mqtt::packet::{PacketId, QoS, Reason, Version};
 use crate::time::Now;
 
 /// Topics that every program may subscribe to and none may publish to: hobnail itself speaks there.
@@ -48,14 +49,13 @@ pub(super) struct Outward {
 pub(super) struct Withheld {
     id: PacketId,
     qos: QoS,
-    standing: Standing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// By the number of its offer.
-    Offered(u64),
-    Settled(Reason),
+    /// The number that it waits under.
+    number: u64,
+    /// The network has not settled its offer.
+    offered: bool,
+    /// What it led to here is on disk once this is stored.
+    by: Ticket,
+    reason: Reason,
 }
 
 /// Whether a program may publish there at all, whatever its rights.
@@ -106,7 +106,10 @@ impl Broker {
     /// False where nobody waits for the answer any more.
     fn settle_offer(&mut self, offer: OfferId, reason: Reason) -> bool {
         let Some(session) = self.sessions.get_mut(offer.session) else { return false };
-        let unsettled = session.unsettled.remove(&offer.number);
+        let unsettled = session.unsettled.get_mut(&offer.number).map(|unsettled| {
+            unsettled.offered = false;
+            unsettled.id
+        });
         let conn = session.conn;
         let open = conn.and_then(|conn| self.conns.get_mut(conn)).and_then(|connection| connection.open_mut());
         let version = open.as_ref().map(|open| open.version);
@@ -115,45 +118,54 @@ impl Broker {
             && version.is_none_or(|version| version == Version::V5)
         {
             // The exchange ends with the refusal; what comes with this identifier next is another message.
-            session.received.remove(&id);
+            session.unsettled.remove(&offer.number);
+            if session.received.remove(&id) {
+                self.ledger.released(session.durable(), id);
+            }
         }
-        let (Some(conn), Some(open), Some(version)) = (conn, open, version) else { return false };
-        let was_full = open.withheld.len() >= usize::from(self.settings.limits.inflight_max);
-        let Some(waits) = open.withheld.iter_mut().find(|waits| waits.standing == Standing::Offered(offer.number))
-        else {
+        let (Some(conn), Some(open)) = (conn, open) else { return false };
+        let Some(waits) = open.withheld.iter_mut().find(|waits| waits.offered && waits.number == offer.number) else {
             return false;
         };
-        waits.standing = Standing::Settled(reason);
-        self.answer_those_settled(conn, version);
-        if was_full {
-            self.resume(conn);
-        }
+        waits.offered = false;
+        waits.reason = reason;
+        self.answer_those_settled(conn);
         true
     }
 
-    fn answer_those_settled(&mut self, conn: Key, version: Version) {
+    /// The one place where publishes are acknowledged that had to be kept first.
+    pub(super) fn answer_those_settled(&mut self, conn: Key) {
+        let most = usize::from(self.settings.limits.inflight_max);
         while let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut())
-            && let Some(Withheld { id, qos, standing: Standing::Settled(reason) }) = open.withheld.front()
+            && let Some(next) = open.withheld.front().filter(|next| !next.offered && self.ledger.is_stored(next.by))
         {
-            let (id, qos, reason) = (*id, *qos, *reason);
+            let (id, qos, reason, version) = (next.id, next.qos, next.reason, open.version);
+            let was_full = open.withheld.len() >= most;
             open.withheld.pop_front();
             self.answer_now(conn, version, id, qos, reason);
+            if was_full {
+                self.resume(conn);
+            }
         }
     }
 
-    /// Offer what was let in and routed here. An answer that it owes waits for `handle_settled`.
-    pub(super) fn offer(&mut self, conn: Key, session: Key, packet: &Publish<'_>, message: Shared) {
-        let Some(id) = packet.id else { return self.offer_unanswered(message) };
+    /// Answer what was let in and routed here, once that is stored and the network, where there is one, has settled it.
+    pub(super) fn answer_once_kept(&mut self, conn: Key, session: Key, id: PacketId, message: Shared, by: Ticket) {
+        let (qos, offered) = (message.qos, self.settings.outward);
         self.outward.offers += 1;
         let number = self.outward.offers;
-        if packet.qos == QoS::ExactlyOnce
+        if (offered || !self.ledger.is_stored(by))
+            && qos == QoS::ExactlyOnce
             && let Some(known) = self.sessions.get_mut(session)
         {
-            known.received.insert(id);
-            known.unsettled.insert(number, id);
+            known.unsettled.insert(number, Unsettled { id, offered, by });
         }
-        self.withhold(conn, Withheld { id, qos: packet.qos, standing: Standing::Offered(number) });
-        self.actions.push_back(Action::Offer { token: Some(OfferId { session, number }), message });
+        self.withhold(conn, Withheld { id, qos, number, offered, by, reason: Reason::SUCCESS });
+        if offered {
+            self.actions.push_back(Action::Offer { token: Some(OfferId { session, number }), message });
+        } else {
+            self.answer_those_settled(conn);
+        }
     }
 
     /// What nobody waits for an answer to: QoS 0, and wills.
@@ -162,6 +174,7 @@ impl Broker {
     }
 
     fn withhold(&mut self, conn: Key, answer: Withheld) {
+        self.ledger.wait_for(answer.by, conn);
         if let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut()) {
             open.withheld.push_back(answer);
         }
@@ -173,21 +186,26 @@ impl Broker {
         if open.withheld.is_empty() {
             return false;
         }
-        open.withheld.push_back(Withheld { id, qos, standing: Standing::Settled(reason) });
+        open.withheld.push_back(Withheld { id, qos, number: 0, offered: false, by: Ticket::default(), reason });
         true
     }
 
-    /// A QoS 2 publish that has come before. True where its offer is not settled: the answer follows, once.
+    /// A QoS 2 publish that has come before. True where it is not kept yet: the answer follows, once.
     pub(super) fn awaits_settling(&mut self, conn: Key, session: Key, id: PacketId) -> bool {
         let Some(known) = self.sessions.get(session) else { return false };
-        let Some(number) = known.unsettled.iter().find(|(_, known)| **known == id).map(|(number, _)| *number) else {
+        let Some((number, Unsettled { offered, by, .. })) = known.unsettled.iter().find(|(_, known)| known.id == id)
+        else {
             return false;
         };
-        let standing = Standing::Offered(number);
+        let (number, offered, by) = (*number, *offered, *by);
+        if !offered && self.ledger.is_stored(by) {
+            return false;
+        }
         let open = self.conns.get(conn).and_then(|connection| connection.open());
-        if open.is_some_and(|open| !open.withheld.iter().any(|waits| waits.standing == standing)) {
+        if open.is_some_and(|open| !open.withheld.iter().any(|waits| waits.number == number)) {
             // It came by a connection that is gone; this one is answered in its stead.
-            self.withhold(conn, Withheld { id, qos: QoS::ExactlyOnce, standing });
+            let (qos, reason) = (QoS::ExactlyOnce, Reason::SUCCESS);
+            self.withhold(conn, Withheld { id, qos, number, offered, by, reason });
         }
         true
     }
@@ -216,16 +234,13 @@ impl Broker {
     pub(super) fn leave_outward(&mut self) {
         for session in self.sessions.keys() {
             let Some(known) = self.sessions.get_mut(session) else { continue };
-            known.unsettled.clear();
+            known.unsettled.values_mut().for_each(|unsettled| unsettled.offered = false);
             let Some(conn) = known.conn else { continue };
             let Some(open) = self.conns.get_mut(conn).and_then(|connection| connection.open_mut()) else { continue };
             for waits in &mut open.withheld {
-                if let Standing::Offered(_) = waits.standing {
-                    waits.standing = Standing::Settled(Reason::SUCCESS);
-                }
+                waits.offered = false;
             }
-            let version = open.version;
-            self.answer_those_settled(conn, version);
+            self.answer_those_settled(conn);
             self.resume(conn);
         }
         self.outward_has_room();

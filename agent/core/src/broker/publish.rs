@@ -10,12 +10,13 @@ use super::message::{Content, Place, Shared};
 use super::session::{Granted, Ids, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
-use super::{Broker, Flow, PATIENCE, Timer, Will, message, outward};
-use crate::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
+use super::{Broker, Flow, PATIENCE, Timer, message, outward};
+use crate::mqtt::packet::{Ack as Answer, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
+use crate::promise::promise;
 use crate::time::Now;
 use crate::topic;
-use crate::topology::model::{Limits, WhenFull};
+use crate::topology::model::{Ack, Limits, WhenFull};
 
 /// Properties of a PUBLISH that concern only the hop it came by.
 const OF_THIS_HOP: &[u8] = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS, props::SUBSCRIPTION_ID];
@@ -102,12 +103,7 @@ impl Broker {
         let flow = match self.room(&found, packet.qos, size, version) {
             Room::Enough => {
                 let message = self.message(topic, packet, now);
-                let offered = self.settings.outward.then(|| message.clone());
-                let reason = self.accept(message, &found, Some(session), now);
-                match offered {
-                    Some(message) => self.offer(conn, session, packet, message),
-                    None => self.answer(conn, version, packet, reason),
-                }
+                self.accept_from(conn, session, packet, message, &found, now);
                 Flow::Done
             }
             Room::Refuse => {
@@ -171,7 +167,7 @@ impl Broker {
             };
             let (qos, retain, ids) = one(granted);
             let (qos, retain) = (queued.message.qos.min(qos), queued.message.retain && retain);
-            self.enqueue(who, Queued { qos, retain, ids, ..queued }, now);
+            self.enqueue(who, Queued { retain, ids, shared: true, ..Queued::new(queued.message, qos) }, now);
         }
     }
 
@@ -265,40 +261,37 @@ impl Broker {
         })
     }
 
-    pub(super) fn will_of(&mut self, will: &crate::mqtt::packet::Will<'_>) -> Will {
-        let mut block = Vec::new();
-        put_others(&mut block, will.props, &[props::WILL_DELAY, props::MESSAGE_EXPIRY]);
-        let message = self.meter.share(Content {
-            topic: will.topic.into(),
-            payload: will.payload.into(),
-            props: block.into(),
-            qos: will.qos,
-            retain: will.retain,
-            expires: None,
-        });
-        Will { message, delay_s: will.delay_s, expiry_s: will.expiry_s }
-    }
-
-    pub(super) fn publish_will(&mut self, session: Key, will: Will, now: Now) {
-        let Will { message, expiry_s, .. } = will;
-        let message = match expiry_s {
-            None => message,
-            Some(seconds) => {
-                let expires = Some(now.after(Duration::from_secs(u64::from(seconds))));
-                self.meter.share(Content { expires, ..Content::clone(&message) })
+    /// Take in a publish, and answer it once it is kept: here, where it waits for somebody or is retained on disk, and in
+    /// the network.
+    fn accept_from(
+        &mut self,
+        conn: Key,
+        session: Key,
+        packet: &Publish<'_>,
+        message: Shared,
+        found: &[(Key, Granted)],
+        now: Now,
+    ) {
+        let mark = self.ledger.mark();
+        self.accept(message.clone(), found, Some(session), now);
+        let Some(id) = packet.id else {
+            if self.settings.outward {
+                self.offer_unanswered(message);
             }
+            return;
         };
-        let mut found = Vec::new();
-        self.matches(&message.topic, &mut found);
-        let offered = self.settings.outward.then(|| message.clone());
-        self.accept(message, &found, Some(session), now);
-        if let Some(message) = offered {
-            self.offer_unanswered(message);
+        if packet.qos == QoS::ExactlyOnce {
+            self.note_received(session, id);
         }
+        let by = self
+            .ledger
+            .ticket_since(mark)
+            .filter(|_| promise(&self.settings.topics, &message.topic, packet.qos, message.retain).ack > Ack::Memory);
+        let by = by.unwrap_or_default();
+        self.answer_once_kept(conn, session, id, message, by);
     }
 
-    /// Retain and route a message that has been let in. The one place where a publish is accepted: a store that must
-    /// have it first waits here.
+    /// Retain and route a message that has been let in. The one place where a publish is accepted.
     pub(super) fn accept(
         &mut self,
         message: Shared,
@@ -334,34 +327,18 @@ impl Broker {
             }
             let (qos, retain, ids) = if granted.shared { one(*granted) } else { together(found, *who, publisher) };
             let queued = Queued {
-                qos: message.qos.min(qos),
                 retain: message.retain && retain,
                 shared: granted.shared,
                 ids,
-                message: Place::new(message.clone()),
+                ..Queued::new(Place::new(message.clone()), message.qos.min(qos))
             };
             self.enqueue(*who, queued, now);
         }
         if heard { Reason::SUCCESS } else { Reason::NO_MATCHING_SUBSCRIBERS }
     }
 
-    pub(super) fn retain(&mut self, message: &Shared, now: Now) {
-        if message.payload.is_empty() {
-            self.retained.clear(&message.topic);
-            return;
-        }
-        if message.expires.is_some() {
-            self.arm_sweep(now);
-        }
-        let limits = &self.settings.limits;
-        match self.retained.set(message.clone(), limits.retained_len_max, limits.retained_bytes_max) {
-            Ok(_) => {}
-            Err(super::retained::Full) => self.counters.refused_retained += 1,
-        }
-    }
-
     /// Put a message where the session will find it, or drop what its limits say.
-    pub(super) fn enqueue(&mut self, who: Key, queued: Queued, now: Now) {
+    pub(super) fn enqueue(&mut self, who: Key, mut queued: Queued, now: Now) {
         let limits = &self.settings.limits;
         let Some(session) = self.sessions.get_mut(who) else { return };
         let moving = session.is_moving();
@@ -390,6 +367,12 @@ impl Broker {
             // An empty queue has nothing to be late with.
             session.progress = now;
         }
+        if queued.qos != QoS::AtMostOnce {
+            queued.turn = session.next_turn();
+            if let Some(number) = session.durable() {
+                self.ledger.queue(number, &mut queued, false);
+            }
+        }
         session.push(queued);
         if let Some(conn) = session.conn {
             self.ask_transmit(conn);
@@ -398,9 +381,11 @@ impl Broker {
 
     /// False where nothing waits.
     fn drop_oldest(&mut self, who: Key) -> bool {
-        let dropped = self.sessions.get_mut(who).and_then(Session::pop).is_some();
-        self.counters.dropped_full += u64::from(dropped);
-        dropped
+        let Some(session) = self.sessions.get_mut(who) else { return false };
+        let Some(dropped) = session.pop() else { return false };
+        self.ledger.done(session.durable(), &dropped);
+        self.counters.dropped_full += 1;
+        true
     }
 
     /// The session that nobody reads for and that holds most pays for all of them, down to half of what it has, so that
@@ -431,9 +416,6 @@ impl Broker {
             QoS::AtLeastOnce => 0x40,
             QoS::ExactlyOnce => 0x50,
         };
-        if qos == QoS::ExactlyOnce && !reason.is_error() {
-            self.remember_received(conn, id);
-        }
         if version != Version::V5 && reason.is_error() && qos == QoS::ExactlyOnce {
             // Older clients know no refusal: the exchange is played to its end, the message is dropped and counted.
             self.remember_received(conn, id);
@@ -446,15 +428,22 @@ impl Broker {
             return self.ask_transmit(conn);
         }
         self.send_why(conn, version, reason, Words::IfWanted, |reason_string| {
-            let ack = Ack { id, reason, reason_string, user_props: crate::mqtt::packet::Props::default() };
+            let ack = Answer { id, reason, reason_string, user_props: crate::mqtt::packet::Props::default() };
             if first == 0x40 { Packet::PubAck(ack) } else { Packet::PubRec(ack) }
         });
     }
 
     fn remember_received(&mut self, conn: Key, id: PacketId) {
         let session = self.conns.get(conn).and_then(|connection| connection.open()).map(|open| open.session);
-        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
-            session.received.insert(id);
+        if let Some(session) = session {
+            self.note_received(session, id);
+        }
+    }
+
+    fn note_received(&mut self, session: Key, id: PacketId) {
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        if session.received.insert(id) {
+            self.ledger.received(session.durable(), id);
         }
     }
 }

@@ -170,7 +170,8 @@ impl Broker {
         if self.conns.get(conn).is_some_and(|connection| connection.unanswerable) {
             self.close(conn, Reason::PACKET_TOO_LARGE, now);
         }
-        let over = |connection: &Connection| connection.control.len() >= deliver::CONTROL_BYTES_MAX;
+        let over =
+            |connection: &Connection| connection.control.len() + connection.held_bytes >= deliver::CONTROL_BYTES_MAX;
         if self.conns.get(conn).is_some_and(over) {
             self.pause(conn);
         }
@@ -236,6 +237,7 @@ impl Broker {
             }
         }
         self.look_at_memory();
+        self.actions.extend(self.ledger.poll_ticket().map(Action::Store));
     }
 }
 

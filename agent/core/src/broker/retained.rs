@@ -1,9 +1,11 @@
-//! The newest retained message of every topic, in the order of topics.
+//! The newest retained message of every topic, in the order of topics, and which of them the disk keeps.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::message::Shared;
+use super::saved::Write;
+use super::{Broker, outward};
 use crate::time::Now;
 use crate::topic;
 
@@ -34,6 +36,10 @@ impl Retained {
     #[must_use]
     pub fn get(&self, topic: &str) -> Option<&Shared> {
         self.by_topic.get(topic)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Shared> {
+        self.by_topic.values()
     }
 
     /// Keep `message` as its topic's newest, and give back the one before. At the limit what is there may be replaced
@@ -93,6 +99,62 @@ impl Retained {
             .map(|(topic, _)| topic.clone())
             .collect();
         gone.iter().filter_map(|topic| self.clear(topic)).collect()
+    }
+}
+
+impl Broker {
+    pub(super) fn retain(&mut self, message: &Shared, now: Now) {
+        let was_kept = self.retained.get(&message.topic).is_some_and(|before| before.kept.retained.get());
+        let is_kept = self.set_retained(message, now) && self.keeps_retained(&message.topic);
+        message.kept.retained.set(is_kept);
+        if is_kept {
+            self.ledger.write(Write::Retained(message.clone()));
+        } else if was_kept {
+            self.ledger.write(Write::RetainedGone(message.topic.clone()));
+        }
+    }
+
+    pub(super) fn clear_retained(&mut self, topic: &str) {
+        if let Some(gone) = self.retained.clear(topic) {
+            self.note_unretained(&gone);
+        }
+    }
+
+    /// It is retained no more, and nothing is in its stead.
+    pub(super) fn note_unretained(&mut self, gone: &Shared) {
+        if gone.kept.retained.replace(false) {
+            self.ledger.write(Write::RetainedGone(gone.topic.clone()));
+        }
+    }
+
+    /// Whether it is retained now.
+    fn set_retained(&mut self, message: &Shared, now: Now) -> bool {
+        if message.payload.is_empty() {
+            self.retained.clear(&message.topic);
+            return false;
+        }
+        if message.expires.is_some() {
+            self.arm_sweep(now);
+        }
+        let limits = &self.settings.limits;
+        let set = self.retained.set(message.clone(), limits.retained_len_max, limits.retained_bytes_max);
+        self.counters.refused_retained += u64::from(set.is_err());
+        set.is_ok()
+    }
+
+    /// Whether what is retained on this topic is kept here: nobody else does, and it is not told anew at each start.
+    pub(super) fn keeps_retained(&self, topic: &str) -> bool {
+        outward::is_for_programs(topic) && (!self.settings.outward || topic.starts_with('$'))
+    }
+
+    /// The network is left behind, which kept what is retained.
+    pub(super) fn keep_all_retained(&mut self) {
+        let Self { retained, ledger, .. } = self;
+        for message in retained.iter().filter(|message| outward::is_for_programs(&message.topic)) {
+            if !message.kept.retained.replace(true) {
+                ledger.write(Write::Retained(message.clone()));
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Write {
         session: u64,
         standing: Standing,
     },
-    /// With its subscriptions and all that waits in it.
+    /// With all that waits in it; its subscriptions and identifiers, and whatever was noted of what waits, went before.
     SessionGone(u64),
     Subscribed {
         session: u64,
@@ -62,6 +62,8 @@ pub enum Write {
     Done {
         session: u64,
         number: u64,
+        /// That it was taken, or has failed, was written.
+        noted: bool,
     },
     /// A message has failed its client so many times.
     Failed {
@@ -197,7 +199,7 @@ impl Saved {
             Write::Failed { session, number, times } => {
                 self.queued(session, number).into_iter().for_each(|queued| queued.failed = times);
             }
-            Write::Done { session, number } => {
+            Write::Done { session, number, noted: _ } => {
                 self.known(session).map(|known| known.queue.remove(&number));
             }
             Write::Received { session, id } => {

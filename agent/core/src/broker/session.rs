@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::flights::Flights;
+use super::ledger::Kept;
 use super::message::Place;
 use super::table::Key;
-use super::{Principal, Will};
+use super::{Principal, Ticket, Will};
 use crate::mqtt::packet::{PacketId, QoS, SubscribeOptions};
 use crate::time::Now;
 
@@ -30,6 +31,19 @@ pub struct Queued {
     pub shared: bool,
     /// Identifiers of the subscriptions that it matched.
     pub ids: Ids,
+    /// Which it is of those that its session was ever to be sent at QoS 1 and 2; 0 at QoS 0.
+    pub turn: u64,
+    /// Where it is on disk.
+    pub kept: Option<Kept>,
+    /// How often the client could not take it.
+    pub failed: u32,
+}
+
+impl Queued {
+    #[must_use]
+    pub fn new(message: Place, qos: QoS) -> Self {
+        Self { message, qos, retain: false, shared: false, ids: Ids::default(), turn: 0, kept: None, failed: 0 }
+    }
 }
 
 /// Subscription identifiers; nearly always none or one.
@@ -47,6 +61,16 @@ impl Ids {
     pub fn as_slice(&self) -> &[u32] {
         self.0.as_deref().unwrap_or(&[])
     }
+}
+
+/// A QoS 2 publish that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    pub id: PacketId,
+    /// The network has not settled its offer.
+    pub offered: bool,
+    /// What it led to is on disk once this is stored.
+    pub by: Ticket,
 }
 
 /// Retained messages that a new subscription has still to get.
@@ -81,17 +105,25 @@ pub struct Session {
     pub conn: Option<Key>,
     /// How long it outlives its connection.
     pub expiry: Duration,
-    /// When it ends, while there is no connection.
-    pub ends: Option<Now>,
+    /// When its connection ended, while there is none.
+    pub left: Option<Now>,
+    /// Its number on disk.
+    pub kept: Option<u64>,
     /// By filter as written, `$share/` and all.
     pub subscriptions: BTreeMap<Box<str>, Granted>,
     pub queue: VecDeque<Queued>,
     pub queue_bytes: u64,
+    /// A retained message that goes before the queue, once it is on disk.
+    pub ahead: Option<Queued>,
+    /// The newest turn that was given.
+    pub turn: u64,
     pub in_flight: Flights,
     /// QoS 2 messages that were received and not yet released by the client.
     pub received: BTreeSet<PacketId>,
-    /// Those of them whose offer to the network is not settled, by its number.
-    pub unsettled: BTreeMap<u64, PacketId>,
+    /// Those of them that were not answered when they came, by a number of their own.
+    pub unsettled: BTreeMap<u64, Unsettled>,
+    /// That its client has released what it has is on disk once this is stored.
+    pub released_by: Ticket,
     /// By filter; not more than there are subscriptions.
     pub walks: BTreeMap<Box<str>, RetainedWalk>,
     pub pace: Pace,
@@ -104,7 +136,7 @@ pub struct Session {
     /// Who waits until this queue has room.
     pub waiting: Vec<Waiter>,
     /// The will that waits for its delay.
-    pub will: Option<(Now, Box<Will>)>,
+    pub will: Option<(Now, Will)>,
 }
 
 impl Session {
@@ -115,13 +147,17 @@ impl Session {
             principal,
             conn: None,
             expiry: Duration::ZERO,
-            ends: None,
+            left: None,
+            kept: None,
             subscriptions: BTreeMap::new(),
             queue: VecDeque::new(),
             queue_bytes: 0,
+            ahead: None,
+            turn: 0,
             in_flight: Flights::default(),
             received: BTreeSet::new(),
             unsettled: BTreeMap::new(),
+            released_by: Ticket::default(),
             walks: BTreeMap::new(),
             pace: Pace::Moving,
             progress: now,
@@ -132,10 +168,40 @@ impl Session {
         }
     }
 
+    /// Its number on disk, where what waits in it is kept there too.
+    #[must_use]
+    pub fn durable(&self) -> Option<u64> {
+        self.kept.filter(|_| !self.expiry.is_zero())
+    }
+
+    /// When it ends, while there is no connection.
+    #[must_use]
+    pub fn ends(&self) -> Option<Now> {
+        self.left.map(|left| left.after(self.expiry))
+    }
+
+    #[must_use]
+    pub fn next_turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+
     /// The client has taken or acknowledged something; answers to what it says itself are no such thing.
     pub fn note_progress(&mut self, now: Now) {
         self.progress = now;
         self.took = true;
+    }
+
+    /// What waits in it and has more on disk than that, by its number there.
+    pub fn noted(&self) -> impl Iterator<Item = u64> {
+        let waiting = self.ahead.iter().chain(&self.queue);
+        let waiting = waiting.filter(|queued| queued.failed > 0).filter_map(|queued| queued.kept);
+        self.in_flight.noted().chain(waiting).map(|kept| kept.number)
+    }
+
+    /// Every message that waits in it.
+    pub fn all_waiting(&mut self) -> impl Iterator<Item = &mut Queued> {
+        self.in_flight.queued_mut().chain(&mut self.ahead).chain(&mut self.queue)
     }
 
     /// A connection has come: it is waited for, unless the one before it was in vain.
@@ -180,6 +246,6 @@ impl Session {
 
     #[must_use]
     pub fn has_something_to_send(&self) -> bool {
-        !self.queue.is_empty() || !self.walks.is_empty() || self.in_flight.wants_resend()
+        !self.queue.is_empty() || self.ahead.is_some() || !self.walks.is_empty() || self.in_flight.wants_resend()
     }
 }

@@ -4,7 +4,7 @@ use super::filter_tree::target;
 use super::session::{Granted, RetainedWalk};
 use super::table::Key;
 use super::why::Words;
-use super::{Action, Broker, outward};
+use super::{Action, Broker, Write, outward};
 use crate::mqtt::packet::{
     Packet, PacketId, Props, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, Unsubscribe, Version,
 };
@@ -50,7 +50,10 @@ impl Broker {
         if is_new {
             self.filter_bytes += wanted.filter.len();
         }
-        known.subscriptions.insert(wanted.filter.into(), granted);
+        let before = known.subscriptions.insert(wanted.filter.into(), granted);
+        if let Some(number) = known.durable().filter(|_| before != Some(granted)) {
+            self.ledger.write(Write::Subscribed { session: number, filter: wanted.filter.into(), granted });
+        }
         self.tree.insert(to, session, granted);
         if is_wanted_now {
             self.actions.push_back(Action::Wanted(to.filter.into()));
@@ -97,6 +100,9 @@ impl Broker {
             return Reason::NO_SUBSCRIPTION_EXISTED;
         }
         known.walks.remove(filter);
+        if let Some(number) = known.durable() {
+            self.ledger.write(Write::Unsubscribed { session: number, filter: filter.into() });
+        }
         self.filter_bytes -= filter.len();
         self.tree.remove(from, session);
         self.unwanted(from.filter);

@@ -1,5 +1,6 @@
 mod bench;
 mod connect;
+mod durable;
 mod figures;
 mod flow;
 mod hostile;

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Action, Node, Promise, Write, promise};
+use super::{Action, Node, Write};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
 use crate::mqtt::props::RESPONSE_TOPIC;
+use crate::promise::{Promise, promise};
 use crate::stream::{Record, StreamId};
 use crate::time::Now;
 use crate::topology::model::{Ack, Lane, TopicRule, WhenFull};

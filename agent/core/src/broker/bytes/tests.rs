@@ -64,7 +64,7 @@ fn all() -> Vec<Write> {
         Write::Taken { session: 1, number: 5 },
         Write::Failed { session: 1, number: 5, times: 3 },
         Write::Failed { session: 1, number: 6, times: 1 },
-        Write::Done { session: 1, number: 6 },
+        Write::Done { session: 1, number: 6, noted: true },
         Write::MessageGone(4),
         Write::Received { session: 1, id: id(1) },
         Write::Received { session: 1, id: id(65_535) },
@@ -111,7 +111,7 @@ fn every_kind_of_write_is_read_back_as_it_was() {
 
 #[test]
 fn a_message_that_waits_for_nobody_any_more_leaves_nothing() {
-    let (whole, done) = (kept(&all()), Write::Done { session: 1, number: 5 });
+    let (whole, done) = (kept(&all()), Write::Done { session: 1, number: 5, noted: true });
     let mut store = whole.clone();
     done.keep(&mut store, &mut Vec::new());
     let of_it = |store: &Model| store.keys.keys().filter(|key| matches!(key.get(1), Some(b't' | b'x'))).count();

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{Action, Broker, ConnId, Peer, Principal, Settings, Trust, Verdict};
+use super::durable::Disk;
+use crate::broker::{Action, Broker, ConnId, Peer, Principal, Saved, Settings, Trust, Verdict};
 use crate::ids::Name;
 use crate::mqtt::packet::{
     Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Props, Publish, QoS, Reason, Subscribe, SubscribeFilter,
@@ -61,6 +62,7 @@ pub struct Bench {
     pub proofs: Vec<(ConnId, String)>,
     /// What concerns the network.
     pub seam: Vec<Action>,
+    pub disk: Disk,
     versions: BTreeMap<ConnId, Version>,
 }
 
@@ -81,6 +83,7 @@ pub fn settings() -> Settings {
         devices: BTreeMap::new(),
         id_seed: 7,
         elsewhere: BTreeMap::new(),
+        topics: Vec::new(),
         outward: false,
     }
 }
@@ -149,7 +152,7 @@ impl Bench {
 
     pub fn with(settings: Settings) -> Self {
         Self {
-            broker: Broker::new(settings, Now::ZERO),
+            broker: Broker::new(settings, Saved::default(), Now::ZERO),
             now: Now(1_000_000),
             asked: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -157,6 +160,7 @@ impl Bench {
             lingers: BTreeMap::new(),
             proofs: Vec::new(),
             seam: Vec::new(),
+            disk: Disk::default(),
             versions: BTreeMap::new(),
         }
     }
@@ -278,6 +282,14 @@ impl Bench {
         self.drain();
     }
 
+    pub fn forget_connections(&mut self) {
+        self.asked.clear();
+        self.paused.clear();
+        self.closed.clear();
+        self.proofs.clear();
+        self.versions.clear();
+    }
+
     pub fn drain(&mut self) {
         while let Some(action) = self.broker.poll_action() {
             match action {
@@ -291,16 +303,18 @@ impl Bench {
                     self.lingers.insert(conn, linger);
                 }
                 Action::Authenticate { conn, user, .. } => self.proofs.push((conn, user.into())),
-                // A disk that takes no time.
                 Action::Store(ticket) => {
-                    while self.broker.poll_write().is_some() {}
-                    self.broker.handle_stored(ticket, self.now);
+                    self.disk.take_in(&mut self.broker, ticket);
+                    if !self.disk.slow {
+                        self.broker.handle_stored(ticket, self.now);
+                    }
                 }
                 Action::Offer { .. } | Action::InwardRoom | Action::Wanted(_) | Action::Unwanted(_) => {
                     self.seam.push(action);
                 }
             }
         }
+        self.disk.agrees_with(&self.broker);
     }
 
     /// Everything that waits for this client, at once.
