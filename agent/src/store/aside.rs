@@ -53,8 +53,8 @@ pub(super) fn list(files: &dyn Files) -> io::Result<Vec<String>> {
 fn make_room(files: &dyn Files) -> io::Result<()> {
     let aside = list(files)?;
     for name in aside.iter().rev().skip(ASIDE_MAX) {
-        files.remove(name)?;
-        files.remove(&format!("{name}{REASON}"))?;
+        // What is no file stays.
+        let _ = files.remove(name).and_then(|()| files.remove(&format!("{name}{REASON}")));
     }
     Ok(())
 }

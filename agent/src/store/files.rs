@@ -45,8 +45,6 @@ pub struct RealFiles {
     lock: OnceLock<fs::File>,
 }
 
-const LOCK: &str = "lock";
-
 impl RealFiles {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
@@ -56,10 +54,6 @@ impl RealFiles {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-
-    fn read_only(&self, name: &str) -> io::Result<fs::File> {
-        OpenOptions::new().read(true).custom_flags(NEVER_WAIT).open(self.path(name))
-    }
 }
 
 /// Somebody may have put a pipe where a file should be.
@@ -67,19 +61,12 @@ const NEVER_WAIT: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 impl Files for RealFiles {
     fn lock(&self) -> io::Result<bool> {
-        let options = || {
-            let mut options = OpenOptions::new();
-            options.custom_flags(NEVER_WAIT).mode(0o600);
-            options
-        };
         fs::create_dir_all(&self.directory)?;
-        let path = self.path(LOCK);
-        let writable = options().write(true).create(true).truncate(false).open(&path);
-        // What is there can be locked on a disk that takes no writes too.
-        let file = writable.or_else(|error| options().read(true).open(&path).map_err(|_| error))?;
-        match file.try_lock() {
+        // The folder itself: that works where nothing can be written, and needs no file that might be something else.
+        let folder = fs::File::open(&self.directory)?;
+        match folder.try_lock() {
             Ok(()) => {
-                self.lock.get_or_init(|| file);
+                self.lock.get_or_init(|| folder);
                 Ok(true)
             }
             Err(fs::TryLockError::WouldBlock) => Ok(false),
@@ -103,7 +90,7 @@ impl Files for RealFiles {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        let file = self.read_only(name)?;
+        let file = OpenOptions::new().read(true).custom_flags(NEVER_WAIT).open(self.path(name))?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
         }

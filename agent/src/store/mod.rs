@@ -150,8 +150,6 @@ impl Store {
         let locked = match files.lock() {
             Ok(true) => Ok(()),
             Ok(false) => return Err(OpenError::InUse(called.to_owned())),
-            // Nobody else can write there either.
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
             Err(error) => Err(error),
         };
         let inbox = Arc::new(Inbox::new(options.waiting_bytes_max));
@@ -243,7 +241,7 @@ fn begin(files: Arc<dyn Files>, locked: io::Result<()>, sizes: Sizes, every: Dur
 /// A segment's length follows from the whole: 64 of them, none too short to be worth a file, none too long to be cleaned
 /// in a breath.
 fn sizes(bytes_max: u64) -> Sizes {
-    Sizes { segment: (bytes_max / 64).clamp(1 << 20, 16 << 20), total: bytes_max, slice: 256 << 10 }
+    Sizes { segment: (bytes_max / 64).clamp(256 << 10, 16 << 20), total: bytes_max, slice: 256 << 10 }
 }
 
 /// The thread.

@@ -14,6 +14,7 @@ use super::files::{Files, LogFile};
 use super::frame::{HEADER, Head, Header};
 use super::index::{Index, Segment};
 use super::log::{NEXT, segment_name, segment_number};
+use super::reserve::RESERVE;
 use super::row::Place;
 use super::scan::{Frame, Scan};
 
@@ -44,9 +45,12 @@ struct Known {
 pub(super) fn recover(files: &dyn Files) -> io::Result<Recovery> {
     let names = files.list()?;
     let mut recovery = Recovery { next_segment: 1, ..Recovery::default() };
-    if names.iter().any(|name| name == NEXT) {
-        // What is in the way is put out of it when the name is needed.
-        let _ = files.remove(NEXT);
+    for name in [NEXT, RESERVE].into_iter().filter(|wanted| names.iter().any(|name| name == wanted)) {
+        // Of a file of that name whatever is in it can go.
+        if files.open(name).or_else(|_| files.open(name)).is_err() {
+            let damage = Damage { file: name.to_owned(), why: "it is no file, and in the way of one".to_owned() };
+            recovery.set_aside(files, damage, files.draw(), Name::Lost);
+        }
     }
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -55,7 +59,7 @@ pub(super) fn recover(files: &dyn Files) -> io::Result<Recovery> {
         recovery.next_segment = number + 1;
         match look(files, number) {
             Ok((file, header)) => known.push(Known { file, header, until: u64::MAX }),
-            Err(why) => recovery.set_aside(files, Damage { file: segment_name(number), why }, 0, Name::Lost),
+            Err(why) => recovery.set_aside(files, Damage { file: segment_name(number), why }, files.draw(), Name::Lost),
         }
     }
     let mut until = u64::MAX;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::files::Files;
 
-const RESERVE: &str = "reserve";
+pub(super) const RESERVE: &str = "reserve";
 /// Between two attempts to have it back.
 const AGAIN: Duration = Duration::from_secs(1);
 

@@ -157,12 +157,17 @@ fn it_opens_whatever_lies_in_the_directory() {
     fs::write(at("0000000010.log"), later).unwrap();
     fs::copy(at("0000000001.log"), at("0000000011.log")).unwrap();
     fs::write(at("4294967295.log"), "not ours").unwrap();
-    fs::write(at("next"), "half").unwrap();
+    for name in ["next", "reserve", "lock"] {
+        let _ = fs::remove_file(at(name));
+        fs::create_dir_all(at(name).join("full")).unwrap();
+    }
     rustix::fs::mkfifoat(rustix::fs::CWD, at("0000000012.log"), rustix::fs::Mode::RWXU).unwrap();
     let (again, kept, damage) = open(folder.path());
     assert_eq!(kept, [key(b"k", b"v")]);
-    assert_eq!(damage.len(), 6, "{damage:#?}");
+    assert_eq!(damage.len(), 8, "{damage:#?}");
     assert!(damage.iter().any(|it| it.why.contains("version 99")), "{damage:#?}");
+    store(&again, 1, |batch| batch.set(b"k", b"v"));
+    assert_eq!(again.standing().borrow().health, Health::Fine);
     assert!(again.close(WAIT));
     let (_, kept, damage) = open(folder.path());
     assert_eq!((kept, damage), (vec![key(b"k", b"v")], vec![]), "what was set aside is not met again");
