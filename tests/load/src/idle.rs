@@ -25,7 +25,7 @@ pub fn idle(kind: &Kind, folder: &Path, connections: usize) -> io::Result<Idle> 
     let before = server.rss_kib()?;
     let begin = Instant::now();
     let clients: io::Result<Vec<Client>> =
-        (0..connections).map(|number| Client::connect(server.address, &format!("idle-{number}"))).collect();
+        (0..connections).map(|number| Client::connect(server.mouth, &format!("idle-{number}"))).collect();
     let clients = clients?;
     let took = begin.elapsed();
     sleep(SETTLE);

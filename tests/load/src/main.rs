@@ -5,6 +5,7 @@
 
 mod client;
 mod idle;
+mod network;
 mod run;
 mod server;
 mod shapes;
@@ -20,7 +21,8 @@ use server::{Kind, Server};
 use shapes::{Pace, Shape};
 
 const USAGE: &str =
-    "usage: load --hobnail BINARY [--mosquitto BINARY] [--rounds N] [--seconds S] [--connections N] [--only TEXT]";
+    "usage: load --hobnail BINARY [--mosquitto BINARY] [--rounds N] [--seconds S] [--connections N] [--only TEXT]
+       load --network SEALED UNSEALED MOSQUITTO [--rounds N] [--seconds S]";
 
 struct Options {
     kinds: Vec<Kind>,
@@ -28,6 +30,7 @@ struct Options {
     time: Duration,
     connections: usize,
     only: String,
+    shapes: Vec<Shape>,
 }
 
 fn options() -> Option<Options> {
@@ -37,12 +40,19 @@ fn options() -> Option<Options> {
         time: Duration::from_millis(1_500),
         connections: 10_000,
         only: String::new(),
+        shapes: shapes::traffic(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next()?;
         match word.as_str() {
             "--hobnail" => options.kinds.push(Kind::Hobnail(PathBuf::from(value))),
+            "--network" => {
+                options.kinds.push(Kind::HobnailNetwork(PathBuf::from(value), "hobnail"));
+                options.kinds.push(Kind::HobnailNetwork(PathBuf::from(words.next()?), "hobnail unsealed"));
+                options.kinds.push(Kind::MosquittoNetwork(PathBuf::from(words.next()?)));
+                (options.shapes, options.connections) = (vec![shapes::across()], 0);
+            }
             "--mosquitto" => options.kinds.push(Kind::Mosquitto(PathBuf::from(value))),
             "--rounds" => options.rounds = value.parse().ok().filter(|rounds| *rounds > 0)?,
             "--seconds" => options.time = Duration::try_from_secs_f64(value.parse().ok()?).ok()?,
@@ -77,7 +87,8 @@ fn compare(options: &Options) -> io::Result<()> {
 }
 
 fn rounds(options: &Options, folder: &Path) -> io::Result<()> {
-    let shapes: Vec<Shape> = shapes::traffic().into_iter().filter(|shape| shape.name.contains(&options.only)).collect();
+    let shapes: Vec<Shape> =
+        options.shapes.iter().filter(|shape| shape.name.contains(&options.only)).cloned().collect();
     let kinds = &options.kinds;
     let mut traffic = vec![vec![Vec::new(); kinds.len()]; shapes.len()];
     let mut idles = vec![Vec::new(); kinds.len()];

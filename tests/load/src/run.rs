@@ -73,18 +73,19 @@ pub fn run(server: &Server, shape: &Shape, time: Duration) -> io::Result<Measure
     };
     let mut stuck = Vec::new();
     if shape.stuck {
-        let mut client = Client::connect(server.address, "stuck")?;
+        let mut client = Client::connect(server.ears, "stuck")?;
         client.subscribe(&shape.topics.filters(), shape.qos)?;
         stuck.push(client);
     }
     let mut subscribers = Vec::new();
     for number in 0..shape.subscribers {
-        let mut client = Client::connect(server.address, &format!("sub-{number}"))?;
+        let mut client = Client::connect(server.ears, &format!("sub-{number}"))?;
         client.subscribe(&shape.topics.filters(), shape.qos)?;
         subscribers.push(client);
     }
+    server.await_path()?;
     let publishers: io::Result<Vec<Client>> =
-        (0..shape.publishers).map(|number| Client::connect(server.address, &format!("pub-{number}"))).collect();
+        (0..shape.publishers).map(|number| Client::connect(server.mouth, &format!("pub-{number}"))).collect();
     let publishers = publishers?;
     thread::scope(|scope| {
         let shared = &shared;

@@ -1,4 +1,5 @@
-//! A broker under load: a process of its own, started fresh for each measurement, and what the system says it has used.
+//! A broker under load, or three: processes of their own, started fresh for each measurement, and what the system says
+//! they have used.
 
 use std::fs;
 use std::io;
@@ -8,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::network::{self, Network};
 
 /// Ticks a second in /proc/PID/stat, on every Linux that matters.
 const TICKS: f64 = 100.0;
@@ -18,6 +20,10 @@ const START_MAX: Duration = Duration::from_secs(20);
 pub enum Kind {
     Hobnail(PathBuf),
     Mosquitto(PathBuf),
+    /// Three agents; built from a source that seals nothing, where so called.
+    HobnailNetwork(PathBuf, &'static str),
+    /// Three brokers with bridges.
+    MosquittoNetwork(PathBuf),
 }
 
 impl Kind {
@@ -25,88 +31,128 @@ impl Kind {
         match self {
             Self::Hobnail(_) => "hobnail",
             Self::Mosquitto(_) => "Mosquitto",
+            Self::HobnailNetwork(_, name) => name,
+            Self::MosquittoNetwork(_) => "Mosquitto with TLS bridges",
         }
     }
 
-    fn command(&self, port: u16, folder: &Path) -> io::Result<Command> {
+    /// What to start, in this folder.
+    fn network(&self, folder: &Path) -> io::Result<Network> {
         match self {
-            Self::Hobnail(binary) => {
-                let file = folder.join("topology.yaml");
-                // Its own limits, but for connections: as many as the descriptors allow, as Mosquitto takes them.
-                let text = format!(
-                    "version: 1\nnetwork: load\ndoors: {{ programs: \"127.0.0.1:{port}\" }}\n\
-                     limits: {{ connections: 15000 }}\nbrokers:\n  solo: {{ host: localhost }}\n"
-                );
-                fs::write(&file, text)?;
-                let mut command = Command::new(binary);
-                command.arg("run").arg(&file).args(["--name", "solo"]).env("HOBNAIL_STATE", folder.join("state"));
-                Ok(command)
-            }
-            Self::Mosquitto(binary) => {
-                let file = folder.join("mosquitto.conf");
-                fs::write(
-                    &file,
-                    format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_dest none\n"),
-                )?;
-                let mut command = Command::new(binary);
-                command.arg("-c").arg(&file);
-                Ok(command)
-            }
+            Self::Hobnail(binary) => alone(|port| hobnail(binary, port, folder)),
+            Self::Mosquitto(binary) => alone(|port| mosquitto(binary, port, folder)),
+            Self::HobnailNetwork(binary, _) => network::of_hobnail(binary, folder),
+            Self::MosquittoNetwork(binary) => network::of_mosquitto(binary, folder),
         }
     }
 }
 
+/// One broker, where everybody publishes and hears.
+fn alone(command: impl FnOnce(u16) -> io::Result<Command>) -> io::Result<Network> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok(Network { commands: vec![command(port)?], mouth: address, ears: address })
+}
+
+fn hobnail(binary: &Path, port: u16, folder: &Path) -> io::Result<Command> {
+    let file = folder.join("topology.yaml");
+    // Its own limits, but for connections: as many as the descriptors allow, as Mosquitto takes them.
+    let text = format!(
+        "version: 1\nnetwork: load\ndoors: {{ programs: \"127.0.0.1:{port}\" }}\n\
+         limits: {{ connections: 15000 }}\nbrokers:\n  solo: {{ host: localhost }}\n"
+    );
+    fs::write(&file, text)?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg(&file).args(["--name", "solo"]).env("HOBNAIL_STATE", folder.join("state"));
+    Ok(command)
+}
+
+fn mosquitto(binary: &Path, port: u16, folder: &Path) -> io::Result<Command> {
+    let file = folder.join("mosquitto.conf");
+    fs::write(
+        &file,
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_dest none\n"),
+    )?;
+    let mut command = Command::new(binary);
+    command.arg("-c").arg(&file);
+    Ok(command)
+}
+
+/// All processes of what is loaded, as one.
 pub struct Server {
-    child: Child,
-    pub address: SocketAddr,
-    /// From the start of the process to its first CONNACK.
+    children: Vec<Child>,
+    /// Where to publish, and where to hear.
+    pub mouth: SocketAddr,
+    pub ears: SocketAddr,
+    /// From the start of the processes to the first CONNACK.
     pub started_in: Duration,
 }
 
 impl Server {
     pub fn start(kind: &Kind, folder: &Path) -> io::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut command = kind.command(port, folder)?;
+        let Network { commands, mouth, ears } = kind.network(folder)?;
         let begin = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let mut server = Self { child, address, started_in: Duration::ZERO };
-        while Client::connect(address, "first").is_err() {
-            if begin.elapsed() > START_MAX || server.child.try_wait()?.is_some() {
-                return Err(io::Error::other(format!("{} does not start", kind.name())));
-            }
-            std::thread::sleep(Duration::from_micros(200));
+        let mut server = Self { children: Vec::new(), mouth, ears, started_in: Duration::ZERO };
+        for mut command in commands {
+            let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            server.children.push(command.spawn()?);
         }
-        server.started_in = begin.elapsed();
+        for address in [mouth, ears] {
+            while Client::connect(address, "first").is_err() {
+                let mut ended = server.children.iter_mut().map(Child::try_wait);
+                if begin.elapsed() > START_MAX || ended.any(|ended| !matches!(ended, Ok(None))) {
+                    return Err(io::Error::other(format!("{} does not start", kind.name())));
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if server.started_in.is_zero() {
+                server.started_in = begin.elapsed();
+            }
+        }
         Ok(server)
     }
 
-    /// Processor time so far, in seconds: user and system together.
+    /// What has been subscribed before is known where it is published, once this returns.
+    pub fn await_path(&self) -> io::Result<()> {
+        if self.mouth == self.ears { Ok(()) } else { network::await_path(self.mouth, self.ears) }
+    }
+
+    /// Processor time of all of them so far, in seconds: user and system together.
     pub fn cpu_s(&self) -> io::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in brackets may hold anything, so fields are counted from behind it.
-        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let mut fields = rest.split(' ').skip(11);
-        let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok());
-        match (ticks(), ticks()) {
-            (Some(user), Some(system)) => Ok((user + system) / TICKS),
-            _ => Err(io::Error::other("no times in /proc/PID/stat")),
-        }
+        self.children.iter().map(cpu_s).sum()
     }
 
     /// Memory that is really there, in KiB.
     pub fn rss_kib(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        kib.ok_or_else(|| io::Error::other("no VmRSS in /proc/PID/status"))
+        self.children.iter().map(rss_kib).sum()
     }
+}
+
+fn cpu_s(child: &Child) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    // The name in brackets may hold anything, so fields are counted from behind it.
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let mut fields = rest.split(' ').skip(11);
+    let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok());
+    match (ticks(), ticks()) {
+        (Some(user), Some(system)) => Ok((user + system) / TICKS),
+        _ => Err(io::Error::other("no times in /proc/PID/stat")),
+    }
+}
+
+fn rss_kib(child: &Child) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.ok_or_else(|| io::Error::other("no VmRSS in /proc/PID/status"))
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may be gone already; there is nothing else to be done about it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in &mut self.children {
+            // It may be gone already; there is nothing else to be done about it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

@@ -56,17 +56,16 @@ const AHEAD: u64 = 500;
 /// Over all publishers.
 pub const UNACKNOWLEDGED: u64 = 100;
 
+fn shape(name: &'static str, publishers: usize, subscribers: usize, qos: u8) -> Shape {
+    Shape { name, publishers, subscribers, qos, size: 256, topics: Topics::One, pace: Pace::Ahead(AHEAD), stuck: false }
+}
+
+/// From one machine to another, by a hub.
+pub fn across() -> Shape {
+    shape("by a hub, QoS 1", 1, 1, 1)
+}
+
 pub fn traffic() -> Vec<Shape> {
-    let shape = |name, publishers, subscribers, qos| Shape {
-        name,
-        publishers,
-        subscribers,
-        qos,
-        size: 256,
-        topics: Topics::One,
-        pace: Pace::Ahead(AHEAD),
-        stuck: false,
-    };
     vec![
         shape("1:1, QoS 0", 1, 1, 0),
         shape("1:1, QoS 1", 1, 1, 1),
