@@ -142,8 +142,8 @@ def secrets_of_root_reach_it_as_credentials_and_its_own_at_once(machine):
         " -addext subjectAltName=IP:127.0.0.1 -keyout door.key -out door.crt 2>/dev/null;"
         "cp door.crt /tmp/ca.crt; chmod 600 *"
     )
-    if not no_folder_of_credentials(machine):
-        machine.sh("cd /etc/hobnail/keys; chown root:root . *")
+    owner = "hobnail:hobnail" if no_folder_of_credentials(machine) else "root:root"
+    machine.sh(f"cd /etc/hobnail/keys; chown {owner} . *")
     doors = 'doors: { devices: { listen: "127.0.0.1:8884", cert: door.crt, cert_key: door.key } }\n'
     edit(machine, good + doors + "clients:\n  plc: { device: true, password_file: plc.pw }\n")
     # The folder is no longer the service's to look into.
@@ -237,15 +237,15 @@ def an_upgrade_under_traffic_refuses_nobody_and_keeps_state(machine):
         assert counts["refused"] == 0 and counts["answered"] > 20, counts
         installed = machine.sh("dpkg-query -W -f '${Version}' hobnail")
         assert (installed == version) == (version is not None), installed
-    kept = machine.sh("ls /var/lib/hobnail; tail -n 1 /etc/hobnail/topology.yaml")
-    assert kept == "marker\n# mine", kept
+    kept = machine.sh("cd /var/lib/hobnail; ls -d marker solo; tail -n 1 /etc/hobnail/topology.yaml")
+    assert kept == "marker\nsolo\n# mine", kept
     machine.sh("systemctl disable --now hobnail.socket; systemctl restart hobnail")
 
 
 def removed_it_leaves_what_is_yours_and_purged_it_leaves_nothing(machine):
     machine.run("dpkg", "--remove", "hobnail")
     assert machine.sh("ss -Hltn") == ""
-    assert machine.sh("tail -n 1 /etc/hobnail/topology.yaml; ls /var/lib/hobnail") == "# mine\nmarker"
+    assert machine.sh("tail -n 1 /etc/hobnail/topology.yaml; ls -d /var/lib/hobnail/marker") == "# mine\n/var/lib/hobnail/marker"
     machine.run("dpkg", "--purge", "hobnail")
     left = machine.sh("find / -xdev -name '*hobnail*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*'")
     assert left == "", left
