@@ -2,6 +2,7 @@
 
 pub mod atomic_file;
 pub mod auth;
+pub mod change;
 pub mod cli;
 pub mod client;
 pub mod control;
@@ -17,6 +18,7 @@ pub mod network;
 pub mod pages;
 pub mod realm;
 pub mod run;
+pub mod running;
 pub mod secrets;
 pub mod state_dir;
 pub mod store;

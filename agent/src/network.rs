@@ -33,6 +33,12 @@ pub fn trust(wanted: &Assignment, key_directory: &Path) -> Result<Option<(Keyrin
     Ok(Some((keyring, pins)))
 }
 
+/// Whether other machines that run an agent are in the network of `wanted`.
+#[must_use]
+pub fn has_others(wanted: &Assignment) -> bool {
+    !wanted.links.is_empty() || !wanted.peers.is_empty()
+}
+
 /// The node of `wanted`, and whom its links trust; `None` where no other machine is in the network.
 pub fn network(
     wanted: &Assignment,

@@ -13,12 +13,14 @@ use hobnail_core::agent::{Action, Agent};
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Ticket, Verdict};
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
-use hobnail_core::node::{self, LinkId, Node, Pong, Side};
+use hobnail_core::node::{self, Identity, LinkId, Node, Pong, Side};
 use hobnail_core::time::Now;
+use hobnail_core::topology::model::Store;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::auth::Prover;
+use crate::doors::DoorId;
 use crate::keeping::{self, Keeping, Room};
 use crate::links::{self, Links, Network};
 use crate::pages::Pages;
@@ -46,6 +48,7 @@ impl Inside for Program {
 
     fn closed(&self) {
         self.realm.0.wires.borrow_mut().remove(&self.conn);
+        self.realm.0.came_by.borrow_mut().remove(&self.conn);
         self.realm.with_broker(|broker, now| broker.handle_close(self.conn, now));
         self.realm.tell_if_empty();
     }
@@ -80,12 +83,13 @@ pub struct Realm(Rc<Shared>);
 struct Shared {
     agent: RefCell<Agent>,
     wires: RefCell<HashMap<ConnId, Rc<Wire>>>,
+    came_by: RefCell<HashMap<ConnId, DoorId>>,
     lines: RefCell<HashMap<LinkId, Rc<Wire>>>,
     /// Set once, where there is a network.
     links: OnceCell<Links<Realm>>,
     /// The home that was last told of.
     home: RefCell<Option<Name>>,
-    prover: Prover,
+    prover: RefCell<Prover>,
     pages: Pages,
     keeping: Keeping,
     /// Who may be read, for all that the disk can take.
@@ -125,10 +129,11 @@ impl Realm {
         let realm = Self(Rc::new(Shared {
             agent: RefCell::new(Agent::new(broker, node, epoch.now())),
             wires: RefCell::default(),
+            came_by: RefCell::default(),
             lines: RefCell::default(),
             links: OnceCell::new(),
             home: RefCell::default(),
-            prover,
+            prover: RefCell::new(prover),
             pages: Pages::default(),
             keeping,
             room: Cell::default(),
@@ -172,14 +177,50 @@ impl Realm {
     }
 
     /// A connection has come in.
-    pub fn open(&self, peer: Peer) -> (Program, Rc<Wire>) {
+    pub fn open(&self, peer: Peer, door: DoorId) -> (Program, Rc<Wire>) {
         let now = self.now();
         let conn = self.0.agent.borrow_mut().with_broker(now, |broker| broker.handle_open(peer, now));
         let wire = Rc::new(Wire::default());
         wire.hold(self.0.room.get() > Room::Behind);
         self.0.wires.borrow_mut().insert(conn, wire.clone());
+        self.0.came_by.borrow_mut().insert(conn, door);
         self.drain();
         (Program { realm: self.clone(), conn }, wire)
+    }
+
+    /// Let go of everybody who came in by one of these doors.
+    pub fn shut_out(&self, doors: &[DoorId]) {
+        let came_by = self.0.came_by.borrow();
+        let out: Vec<ConnId> = came_by.iter().filter(|(_, door)| doors.contains(door)).map(|(conn, _)| *conn).collect();
+        drop(came_by);
+        self.with_broker(|broker, now| broker.handle_shut_out(out, now));
+    }
+
+    /// Do as an edited topology says. `birth` is what another node begins with, if there is to be one.
+    pub fn change(&self, broker: broker::Settings, network: Option<node::Settings>, birth: (Identity, node::Saved)) {
+        let now = self.now();
+        self.0.agent.borrow_mut().handle_settings(broker, network, || birth, now);
+        self.look_at_the_wall();
+        self.drain();
+    }
+
+    /// What the topology says of the store, with the size that it really has.
+    #[must_use]
+    pub fn sized(&self, wanted: &Store) -> Store {
+        self.0.keeping.sized(wanted)
+    }
+
+    /// Ask this one about passwords from now on.
+    pub fn set_prover(&self, prover: Prover) {
+        self.0.prover.replace(prover);
+    }
+
+    /// Whether a broker is there for this machine: its home, or on a broker any other.
+    #[must_use]
+    pub fn has_home(&self) -> bool {
+        let agent = self.0.agent.borrow();
+        let Some(node) = agent.node() else { return false };
+        node.home().is_some() || node.status(self.now()).links.iter().any(|link| link.broker && link.state == "up")
     }
 
     pub fn verdict(&self, conn: ConnId, verdict: Verdict) {
@@ -409,7 +450,7 @@ impl Realm {
             broker::Action::ResumeReading(conn) => tell(&wires, conn, Wire::resume),
             broker::Action::Close { conn, linger } => tell(&wires, conn, |wire| wire.ask_to_close(linger)),
             broker::Action::Authenticate { conn, user, password } => {
-                if let Err(verdict) = self.0.prover.ask(conn, user, password) {
+                if let Err(verdict) = self.0.prover.borrow().ask(conn, user, password) {
                     let now = self.now();
                     agent.with_broker(now, |broker| broker.handle_verdict(conn, verdict, now));
                 }

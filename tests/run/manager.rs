@@ -81,10 +81,8 @@ fn sighup_looks_at_the_topology_again_and_says_what_came_of_it() {
     let cases = [
         (solo(""), None),
         ("version: 1\nnetwork: test\n".to_owned(), Some("; not reloaded: ")),
-        (
-            solo("").replace("host: localhost", "host: localhost, limits: { connections: 7 }"),
-            Some("wait for a restart: 1"),
-        ),
+        (solo("").replace("host: localhost", "host: localhost, limits: { connections: 7 }"), None),
+        (solo("").replace("network: test", "network: other"), Some("restart it")),
         (solo(""), None),
     ];
     for (text, note) in cases {

@@ -46,6 +46,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("topology", &["ids", "topic", "rights"]),
     ("assign", &["ids", "topic", "rights", "topology"]),
     ("plan", &["ids", "topic", "rights", "topology", "assign"]),
+    ("caution", &["ids", "topology"]),
     ("mqtt", &["topic", "time"]),
     ("envelope", &["ids", "topic", "topology", "mqtt"]),
     ("health", &[]),
@@ -64,7 +65,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
             "frame", "interest", "promise", "keep", "broker",
         ],
     ),
-    ("agent", &["ids", "time", "mqtt", "keep", "broker", "node"]),
+    ("agent", &["ids", "time", "keep", "broker", "node"]),
 ];
 
 pub fn purity(source: &Source) -> Vec<String> {

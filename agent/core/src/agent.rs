@@ -8,11 +8,9 @@ mod bytes;
 mod saved;
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
-use crate::broker::{self, Broker, Message, OfferId, Ticket};
+use crate::broker::{self, Broker, Ticket};
 use crate::ids::Name;
-use crate::mqtt::packet::Reason;
 use crate::node::{self, Identity, LinkId, Node, Numbers};
 use crate::time::Now;
 
@@ -23,9 +21,6 @@ pub use saved::{Saved, Write};
 
 /// Deliveries to the programs in one go; then whoever else waits is looked after first.
 const DELIVERIES_MAX: usize = 512;
-
-/// Publishes that wait for a topology; one more is refused as over the quota.
-const EARLY_MAX: usize = 10_000;
 
 /// What the shell has to do. Drain after every call.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,42 +48,16 @@ pub struct Agent {
     node: Option<Node>,
     /// Of the nodes that were.
     numbers: Numbers,
-    early: Early,
     log: Log,
     actions: VecDeque<Action>,
-}
-
-/// Offers to a network that is not known yet: they wait for the topology that names it, unanswered.
-#[derive(Debug, Default)]
-struct Early {
-    offers: VecDeque<(Option<OfferId>, Rc<Message>)>,
-    dropped: u64,
-}
-
-impl Early {
-    /// The offer to be refused where there is no room.
-    fn keep(&mut self, token: Option<OfferId>, message: Rc<Message>) -> Option<OfferId> {
-        if self.offers.len() < EARLY_MAX {
-            self.offers.push_back((token, message));
-            return None;
-        }
-        self.dropped += 1;
-        token
-    }
 }
 
 impl Agent {
     /// Both halves as they begin with what was read back, at the time that was read back or later.
     #[must_use]
     pub fn new(broker: Broker, node: Option<Node>, now: Now) -> Self {
-        let mut agent = Self {
-            broker,
-            node,
-            numbers: Numbers::default(),
-            early: Early::default(),
-            log: Log::new(now),
-            actions: VecDeque::new(),
-        };
+        let mut agent =
+            Self { broker, node, numbers: Numbers::default(), log: Log::new(now), actions: VecDeque::new() };
         agent.exchange(now);
         agent
     }
@@ -105,9 +74,6 @@ impl Agent {
         let goes_on = matches!((&self.node, &network), (Some(node), Some(wanted)) if node.is_of(wanted));
         if !goes_on {
             self.leave_network(&broker, now);
-        }
-        if !broker.outward {
-            self.early.offers.clear();
         }
         self.with_broker(now, |known| known.handle_settings(broker, now));
         match (network, goes_on) {
@@ -133,17 +99,8 @@ impl Agent {
 
     fn join_network(&mut self, mut node: Node, now: Now) {
         self.broker.wanted().for_each(|filter| node.handle_wanted(filter, now));
-        for (token, message) in std::mem::take(&mut self.early.offers) {
-            node.handle_offer(token, &message, now);
-        }
         self.node = Some(node);
         self.exchange(now);
-    }
-
-    /// Messages that wait for a topology, and how many there was no room for.
-    #[must_use]
-    pub fn early(&self) -> (usize, u64) {
-        (self.early.offers.len(), self.early.dropped)
     }
 
     #[must_use]
@@ -221,14 +178,12 @@ impl Agent {
     /// Until neither half has anything to say to the other. What it led to is one batch for the disk, so that no power
     /// cut comes between what the one half wrote and the other.
     fn exchange(&mut self, now: Now) {
-        let Self { broker, node, early, log, actions, .. } = self;
+        let Self { broker, node, log, actions, .. } = self;
         loop {
             let mut quiet = true;
             while let Some(action) = broker.poll_action() {
                 quiet = false;
-                if let Some(refused) = from_broker(action, node.as_mut(), early, log, actions, now) {
-                    broker.handle_settled(refused, Reason::QUOTA_EXCEEDED, now);
-                }
+                from_broker(action, node.as_mut(), log, actions, now);
             }
             while let Some(action) = node.as_mut().and_then(Node::poll_action) {
                 quiet = false;
@@ -243,24 +198,28 @@ impl Agent {
     }
 }
 
-/// The offer that nobody has room for, if it is one.
 fn from_broker(
     action: broker::Action,
     node: Option<&mut Node>,
-    early: &mut Early,
     log: &mut Log,
     actions: &mut VecDeque<Action>,
     now: Now,
-) -> Option<OfferId> {
+) {
     match (action, node) {
         (broker::Action::Store(ticket), _) => log.handle_broker(ticket),
         (broker::Action::Offer { token, message }, Some(node)) => node.handle_offer(token, &message, now),
         (broker::Action::Wanted(filter), Some(node)) => node.handle_wanted(&filter, now),
         (broker::Action::Unwanted(filter), Some(node)) => node.handle_unwanted(&filter, now),
         (broker::Action::InwardRoom, Some(node)) => node.handle_inward_room(now),
-        // Without a network the broker offers nothing, unless it waits for one; and who wants what can be asked later.
-        (broker::Action::Offer { token, message }, None) => return early.keep(token, message),
-        (broker::Action::Wanted(_) | broker::Action::Unwanted(_) | broker::Action::InwardRoom, None) => {}
+        // Without a network the broker offers nothing, unless it has yet to be told of one: then nobody is answered. Who
+        // wants what can be asked later.
+        (
+            broker::Action::Offer { .. }
+            | broker::Action::Wanted(_)
+            | broker::Action::Unwanted(_)
+            | broker::Action::InwardRoom,
+            None,
+        ) => {}
         (
             action @ (broker::Action::Transmit(_)
             | broker::Action::PauseReading(_)
@@ -270,7 +229,6 @@ fn from_broker(
             _,
         ) => actions.push_back(Action::Door(action)),
     }
-    None
 }
 
 fn from_node(

@@ -134,8 +134,12 @@ pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError>
         topology.ranking.iter().filter(others).filter_map(|name| link(topology, name)).collect();
     let homes = homes(topology, home).into_iter().filter(|name| links.contains_key(name)).collect();
     let is_broker = matches!(role, Role::Broker { .. });
-    let doors = doors(&machine.doors);
-    let opens = |kind: DoorKind| is_broker && doors.contains_key(&kind);
+    let mut doors = doors(&machine.doors);
+    let peers = if is_broker && doors.contains_key(&DoorKind::Agents) { peers(topology, me) } else { BTreeMap::new() };
+    if peers.is_empty() {
+        doors.remove(&DoorKind::Agents);
+    }
+    let has_devices = is_broker && doors.contains_key(&DoorKind::Devices);
     Ok(Assignment {
         me: me.clone(),
         network: topology.network.clone(),
@@ -144,8 +148,8 @@ pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError>
         links,
         homes,
         rights: machine.rights.clone(),
-        peers: if opens(DoorKind::Agents) { peers(topology, me) } else { BTreeMap::new() },
-        devices: if opens(DoorKind::Devices) { devices(topology, me) } else { BTreeMap::new() },
+        peers,
+        devices: if has_devices { devices(topology, me) } else { BTreeMap::new() },
         doors,
         keys: topology.keys.clone(),
         topics: topology.topics.clone(),
@@ -154,6 +158,22 @@ pub fn assign(topology: &Topology, me: &Name) -> Result<Assignment, AssignError>
         store: machine.store.clone(),
         limits: machine.limits.clone(),
     })
+}
+
+/// What a machine does that has no network any more, or none yet: it serves the programs that it serves now.
+#[must_use]
+pub fn alone(running: &Assignment) -> Assignment {
+    let local = |kind: &DoorKind| !matches!(kind, DoorKind::Agents | DoorKind::Devices);
+    Assignment {
+        role: Role::Client,
+        doors: running.doors.iter().filter(|(kind, _)| local(kind)).map(|(kind, door)| (*kind, door.clone())).collect(),
+        links: BTreeMap::new(),
+        homes: Vec::new(),
+        peers: BTreeMap::new(),
+        devices: BTreeMap::new(),
+        keys: None,
+        ..running.clone()
+    }
 }
 
 /// The order in which brokers are wanted as home: the preferred one, those that stand in for it, then all by rank.

@@ -49,7 +49,10 @@ pub enum Code {
     DiskDamaged,
     DeadlinesMissed,
     DoorWaiting,
+    SafeMode,
+    LastGoodTopology,
     ReloadRefused,
+    ConfirmNeeded,
     RestartNeeded,
     WrongPasswords,
     ForeignPages,
@@ -87,7 +90,10 @@ impl Code {
         Self::DiskDamaged,
         Self::DeadlinesMissed,
         Self::DoorWaiting,
+        Self::SafeMode,
+        Self::LastGoodTopology,
         Self::ReloadRefused,
+        Self::ConfirmNeeded,
         Self::RestartNeeded,
         Self::WrongPasswords,
         Self::ForeignPages,
@@ -126,7 +132,10 @@ impl Code {
             Self::DiskDamaged => "disk-damaged",
             Self::DeadlinesMissed => "deadlines-missed",
             Self::DoorWaiting => "door-waiting",
+            Self::SafeMode => "safe-mode",
+            Self::LastGoodTopology => "last-good-topology",
             Self::ReloadRefused => "reload-refused",
+            Self::ConfirmNeeded => "confirm-needed",
             Self::RestartNeeded => "restart-needed",
             Self::WrongPasswords => "wrong-passwords",
             Self::ForeignPages => "foreign-pages",
@@ -151,10 +160,10 @@ impl Code {
             Self::NotBestHome | Self::Behind | Self::VersionDrift => Grade::Note,
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
             Self::MemoryOnly | Self::DiskDegraded | Self::DiskFull => Grade::Problem,
-            Self::DeadlinesMissed | Self::ReloadRefused => Grade::Problem,
             Self::DiskDamaged => Grade::Warning,
+            Self::DeadlinesMissed | Self::ReloadRefused | Self::SafeMode | Self::LastGoodTopology => Grade::Problem,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
-            Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
+            Self::ConfirmNeeded | Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
             Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors => Grade::Note,
         }
     }
@@ -226,6 +235,15 @@ impl Code {
             }
             Self::DeadlinesMissed => "the machine is overloaded: look for what else uses its processor (`top`)",
             Self::DoorWaiting => "the machine does not have that address yet: look at `ip address`, or edit the door",
+            Self::SafeMode => {
+                "write a topology that has a place for this machine: it is in force as soon as it is written"
+            }
+            Self::LastGoodTopology => {
+                "`hobnail check FILE` shows what is wrong with the file; mended, it is in force at once"
+            }
+            Self::ConfirmNeeded => {
+                "`hobnail reload --dry-run` shows what it would do; `hobnail reload --confirm` if that is meant, else mend the file"
+            }
             Self::ReloadRefused => "`hobnail check FILE` shows what is wrong; the old topology is in force until then",
             Self::RestartNeeded => "restart this agent when it suits: `systemctl restart hobnail`",
             Self::WrongPasswords => "a device has an old password, or somebody guesses: the log names the addresses",

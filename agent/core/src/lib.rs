@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod assign;
 pub mod broker;
+pub mod caution;
 pub mod envelope;
 pub mod frame;
 pub mod health;

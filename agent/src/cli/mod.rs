@@ -20,6 +20,7 @@ mod plan;
 mod promote;
 mod publish;
 mod rank;
+mod reload;
 mod remove;
 mod run;
 mod schema;
@@ -74,6 +75,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Plan(plan::Args),
+    Reload(reload::Args),
     Explain(explain::Args),
     Graph(graph::Args),
     Init(init::Args),
@@ -108,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Init(args) => init::run(&args),

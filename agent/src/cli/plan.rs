@@ -16,16 +16,21 @@ use crate::topology_files::Disk;
 
 /// Show what a machine would do if one topology took another's place
 ///
-/// Tells each step, whose connections it ends, and that all others live on.
+/// Tells each step, whose connections it ends, and that all others live on. Without files, what this machine's running
+/// agent would do if it looked at its topology now: the same as `hobnail reload --dry-run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The topology that runs
-    old: PathBuf,
+    #[arg(requires = "new")]
+    old: Option<PathBuf>,
     /// The topology that is wanted
-    new: PathBuf,
+    new: Option<PathBuf>,
     /// The machine; without it, every machine is summed up in a line
     #[arg(long, env = "HOBNAIL_NAME")]
     name: Option<String>,
+    /// The control socket of the running agent, where no files are given
+    #[arg(long, value_name = "SOCKET", env = "HOBNAIL_CONTROL")]
+    control: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +50,10 @@ struct MachineJson<'a> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (old, new) = match (load(&args.old), load(&args.new)) {
+    let (Some(old), Some(new)) = (&args.old, &args.new) else {
+        return super::reload::dry_run(args.name.clone(), args.control.clone(), args.json);
+    };
+    let (old, new) = match (load(old), load(new)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(code), _) | (_, Err(code)) => return Ok(code),
     };

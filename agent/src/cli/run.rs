@@ -4,26 +4,26 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use hobnail_core::assign::{Assignment, assign};
-use hobnail_core::ids::Name;
-use hobnail_core::node::Common;
 use hobnail_core::topology::report::Colour;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{TopologyArgs, colour, exit};
+use crate::change::Files;
+use crate::change::boot::{Boot, Starter};
+use crate::change::outcome::Outcome;
 use crate::doors::listen::ListenError;
+use crate::doors::standing::DoorError;
 use crate::journal::Journal;
 use crate::run::{Ended, Places, run as run_agent};
 use crate::state_dir::StateDir;
-use crate::topology_files::load_from_disk;
-use crate::whoami::whoami_in;
 
 /// Run this machine's agent
 ///
 /// Programs on this machine then talk MQTT to the program door, by default 127.0.0.1:1883. Stops on SIGTERM or SIGINT.
+/// An edit of the topology is in force within a second, without dropping a connection that it does not concern; one with
+/// a fault changes nothing. SIGHUP and `hobnail reload` look at once.
 /// HOBNAIL_LOG sets how much it tells on standard error: error, warn, info (the default), debug or trace.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,47 +38,59 @@ pub struct Args {
     /// Where it keeps what outlives it, in NETWORK/NAME; by default STATE_DIRECTORY, /var/lib/hobnail as root, or this user's folder
     #[arg(long, value_name = "FOLDER", env = "HOBNAIL_STATE")]
     state: Option<PathBuf>,
+    /// Do not watch the topology: an edit is taken at SIGHUP and `hobnail reload` only
+    #[arg(long)]
+    no_watch: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     log();
-    let topology = match args.topology.load() {
-        Ok(topology) => topology,
-        Err(code) => return Ok(code),
-    };
-    let me = whoami_in(&topology, args.name.as_deref())?;
-    let wanted = match assign(&topology, &me) {
-        Ok(wanted) => wanted,
-        Err(error) => {
-            let known: Vec<&str> = topology.machines.keys().map(|name| name.as_str()).collect();
-            eprintln!("hobnail: {error}; say which machine this is with --name: {}", known.join(", "));
-            return Ok(ExitCode::from(exit::BAD_TOPOLOGY));
+    let topology = args.topology.file.clone();
+    let files = Files { topology, keys: args.topology.keys.clone(), name: args.name.clone() };
+    loop {
+        let boot = match Boot::find(&files, args.state.as_deref(), starter()) {
+            Ok(boot) => boot,
+            Err(outcome) => return Ok(refuse(&args.topology, &outcome)),
+        };
+        let assignment = &boot.wanted.assignment;
+        let state = StateDir::of(args.state.as_deref(), &assignment.network, &assignment.me);
+        let places = Places { files: files.clone(), control: args.control.clone(), state, watch: !args.no_watch };
+        match run_agent(boot, &places) {
+            Ok(Ended::Found) => {}
+            Ok(Ended::Stopped) => return Ok(ExitCode::SUCCESS),
+            Ok(Ended::Hurried) => return Ok(ExitCode::FAILURE),
+            Err(error) if is_permission(&error) => {
+                eprintln!("hobnail: {error:#}");
+                return Ok(ExitCode::from(exit::PERMISSION));
+            }
+            Err(error) => return Err(error),
         }
-    };
-    let reread = || again(&args.topology, &me);
-    let state = StateDir::of(args.state.as_deref(), &wanted.network, &wanted.me);
-    let places = Places { keys: args.topology.keys.as_deref(), control: args.control.as_deref(), state: &state };
-    match run_agent(&wanted, Common::of(&topology), places, &reread) {
-        Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
-        Ok(Ended::Hurried) => Ok(ExitCode::FAILURE),
-        Err(error) if error.downcast_ref().is_some_and(ListenError::is_permission) => {
-            eprintln!("hobnail: {error:#}");
-            Ok(ExitCode::from(exit::PERMISSION))
-        }
-        Err(error) => Err(error),
     }
 }
 
-/// What this machine must do by the file as it is now; all its problems go to the log.
-fn again(topology: &TopologyArgs, me: &Name) -> anyhow::Result<Assignment> {
-    let loaded = load_from_disk(&topology.file, topology.keys.as_deref());
-    let file = topology.file.display();
-    let Some(topology) = loaded.topology else {
-        let told = loaded.report.render(Colour::Plain);
-        told.lines().for_each(|line| eprintln!("{line}"));
-        bail!("{file} has problems; `hobnail check {file}` tells them");
-    };
-    assign(&topology, me).with_context(|| format!("{file} has no place for this machine"))
+fn is_permission(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(DoorError::is_permission)
+        || error.downcast_ref().is_some_and(ListenError::is_permission)
+}
+
+/// A service manager says where it wants to hear of its services.
+fn starter() -> Starter {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(socket) if !socket.is_empty() => Starter::Manager,
+        Some(_) | None => Starter::Person,
+    }
+}
+
+/// Tell what is wrong, all of it.
+fn refuse(topology: &TopologyArgs, outcome: &Outcome) -> ExitCode {
+    match topology.load() {
+        Err(code) => code,
+        // It checks, so it is this machine that has no place in it.
+        Ok(_) => {
+            eprintln!("hobnail: {}", outcome.error.as_deref().unwrap_or("the topology cannot be used"));
+            ExitCode::from(exit::BAD_TOPOLOGY)
+        }
+    }
 }
 
 /// To the journal where standard error leads there, else to standard error itself.

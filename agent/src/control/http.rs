@@ -107,6 +107,7 @@ impl Answer {
             405 => "Method Not Allowed",
             409 => "Conflict",
             413 => "Content Too Large",
+            503 => "Service Unavailable",
             504 => "Gateway Timeout",
             431 => "Request Header Fields Too Large",
             _ => "Error",

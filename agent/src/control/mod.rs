@@ -10,13 +10,12 @@ pub mod place;
 pub mod status;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hobnail_core::assign::{Assignment, Role};
+use hobnail_core::assign::Role;
 use hobnail_core::health::{Code, Finding};
 use hobnail_core::ids::Name;
 use hobnail_core::node::Pong;
@@ -28,9 +27,14 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::http::{Answer, HEAD_BYTES_MAX, Method, Refusal, Request};
-use self::status::{History, NOTE_EVERY, Status, examine, examine_disk, resident_bytes};
+use self::status::{History, InForce, NOTE_EVERY, Status, examine, examine_disk, resident_bytes};
+use crate::change::outcome::{Outcome, Verdict};
+use crate::change::{Ask, Asker, Trust};
 use crate::doors::listen::{self, ListenError};
+use crate::keeping::State;
 use crate::realm::Realm;
+use crate::running::{Running, Wanted};
+use crate::texts::Texts;
 
 /// Conversations at a time; who comes then waits in the kernel.
 const ASKERS_MAX: usize = 16;
@@ -41,8 +45,8 @@ const ACCEPT_WAIT: Duration = Duration::from_secs(1);
 
 const PROMOTE: &str = "/v1/promote/";
 const PING: &str = "/v1/ping/";
-const NOTHING_HERE: &str =
-    "there is GET /v1/status, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back";
+const NOTHING_HERE: &str = "there is GET /v1/status, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back, \
+     POST /v1/reload, /v1/reload/confirm and /v1/reload/dry-run";
 /// Longest wait for another machine's answer, and how often it is looked for.
 const PONG_WAIT: Duration = Duration::from_secs(3);
 const PONG_LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -58,61 +62,98 @@ struct Promoted<'a> {
     promoted: Option<&'a Name>,
 }
 
-/// What the last look at the topology came to, where there is something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// It stays as it was.
-    Refused(String),
-    /// Some steps wait for a restart.
-    Waits(usize),
+/// Where the topology that is in force came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    File,
+    /// The file was no good at the start.
+    LastGood,
+    /// Neither was there: safe mode.
+    Nothing,
 }
 
-impl fmt::Display for Reload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => write!(f, "not reloaded: {error}"),
-            Self::Waits(steps) => write!(f, "changes that wait for a restart: {steps}"),
-        }
-    }
+/// What is in force.
+struct Facts {
+    name: Name,
+    network: Name,
+    role: &'static str,
+    doors: Vec<String>,
+    topology: Box<str>,
+    files: Vec<PathBuf>,
+    origin: Origin,
+    since: hobnail_core::time::Now,
 }
 
 /// What answers: everything about this agent that can be asked.
 pub struct Desk {
     realm: Realm,
-    name: Name,
-    network: Name,
-    role: &'static str,
-    doors: Vec<String>,
+    facts: RefCell<Facts>,
     history: RefCell<History>,
-    reload: RefCell<Option<Reload>>,
+    /// What the last look at the topology came to, where it is not in force.
+    pending: RefCell<Option<Outcome>>,
+    asker: Asker,
 }
 
 impl Desk {
     #[must_use]
-    pub fn new(realm: Realm, wanted: &Assignment, doors: &[String]) -> Self {
-        let role = match wanted.role {
-            Role::Broker { .. } => "broker",
-            Role::Client => "client",
-        };
-        let (name, network) = (wanted.me.clone(), wanted.network.clone());
-        Self {
-            realm,
-            name,
-            network,
-            role,
-            doors: doors.to_vec(),
-            history: RefCell::default(),
-            reload: RefCell::default(),
+    pub fn new(running: &Running, texts: &Texts, origin: Origin, asker: Asker) -> Self {
+        let realm = running.realm().clone();
+        let facts = RefCell::new(Facts::of(running, texts, origin));
+        Self { realm, facts, history: RefCell::default(), pending: RefCell::default(), asker }
+    }
+
+    /// The same, and how it is.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let mut line = format!("{}; {} connections", self.line(), self.realm.connection_count());
+        let disk = self.realm.disk().state;
+        if disk != State::OnDisk {
+            line = format!("{line}; {}", disk.word());
+        }
+        match &*self.pending.borrow() {
+            Some(Outcome { error: Some(error), .. }) => format!("{line}; not reloaded: {error}"),
+            Some(Outcome { error: None, .. }) | None => line,
         }
     }
 
-    pub fn set_reload(&self, reload: Option<Reload>) {
-        self.reload.replace(reload);
+    /// Another topology is in force.
+    pub fn set_running(&self, running: &Running, texts: &Texts) {
+        let since = self.facts.borrow().since;
+        let same = *self.facts.borrow().topology == *running.wanted().common.fingerprint;
+        let facts = Facts::of(running, texts, Origin::File);
+        self.facts.replace(if same { Facts { since, ..facts } } else { facts });
+    }
+
+    /// What a look at the topology came to.
+    pub fn set_outcome(&self, outcome: &Outcome) {
+        let in_force = matches!(outcome.verdict, Verdict::Applied | Verdict::Unchanged);
+        self.pending.replace((!in_force).then(|| outcome.clone()));
     }
 
     #[must_use]
-    pub fn reload(&self) -> Option<Reload> {
-        self.reload.borrow().clone()
+    pub fn pending(&self) -> Option<Outcome> {
+        self.pending.borrow().clone()
+    }
+
+    /// The files of what is in force, the topology itself first.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.facts.borrow().files.clone()
+    }
+
+    /// The fingerprint of what is in force.
+    #[must_use]
+    pub fn topology(&self) -> Box<str> {
+        self.facts.borrow().topology.clone()
+    }
+
+    /// What this agent is and where, in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let facts = self.facts.borrow();
+        let doors = if facts.doors.is_empty() { "no doors".to_owned() } else { facts.doors.join(", ") };
+        format!("{} in network {}, {doors}", facts.name, facts.network)
     }
 
     #[must_use]
@@ -131,14 +172,22 @@ impl Desk {
         let foreign_pages = self.realm.pages().refused();
         health.extend(self.history.borrow().foreign_pages(foreign_pages));
         health.sort();
+        let facts = self.facts.borrow();
         Status {
-            name: self.name.clone(),
-            network: self.network.clone(),
-            role: self.role,
+            name: facts.name.clone(),
+            network: facts.network.clone(),
+            role: facts.role,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime_s: self.realm.uptime().as_secs(),
-            doors: self.doors.clone(),
+            doors: facts.doors.clone(),
+            topology: InForce {
+                fingerprint: facts.topology.clone(),
+                files: facts.files.clone(),
+                origin: facts.origin,
+                in_force_s: self.realm.now().since(facts.since).as_secs(),
+                pending: self.pending(),
+            },
             resident_bytes: resident_bytes(),
             broker,
             counters,
@@ -156,15 +205,28 @@ impl Desk {
         if !self.realm.is_in_step() {
             found.push(Finding::new(Code::DeadlinesMissed, "the agent is late with its own work".to_owned()));
         }
-        for door in self.doors.iter().filter(|door| door.ends_with(" later")) {
+        for door in self.facts.borrow().doors.iter().filter(|door| door.ends_with(" later")) {
             found.push(Finding::new(Code::DoorWaiting, format!("not open at the start: {door}")));
         }
-        match &*self.reload.borrow() {
-            None => {}
-            Some(Reload::Refused(error)) => found.push(Finding::new(Code::ReloadRefused, error.clone())),
-            Some(Reload::Waits(steps)) => {
-                found.push(Finding::new(Code::RestartNeeded, format!("{steps} changes of the topology wait")));
+        match self.facts.borrow().origin {
+            Origin::File => {}
+            Origin::LastGood => {
+                found.push(Finding::new(Code::LastGoodTopology, "the last good topology is in force".to_owned()));
             }
+            Origin::Nothing => {
+                let text = "no topology: only programs here are served, and no publish is acknowledged".to_owned();
+                found.push(Finding::new(Code::SafeMode, text));
+            }
+        }
+        if let Some(Outcome { verdict, error: Some(error), .. }) = &*self.pending.borrow() {
+            let code = match verdict {
+                Verdict::Doubted => Code::ConfirmNeeded,
+                Verdict::Restart => Code::RestartNeeded,
+                Verdict::Bad | Verdict::Failed | Verdict::Applied | Verdict::Unchanged | Verdict::WouldApply => {
+                    Code::ReloadRefused
+                }
+            };
+            found.push(Finding::new(code, error.clone()));
         }
         found
     }
@@ -175,10 +237,22 @@ impl Desk {
             (Method::Post, "/v1/status") => Answer::error(405, "/v1/status is only to be read: use GET"),
             (Method::Get, path) if path.starts_with(PING) => Answer::error(405, "a question is asked: use POST"),
             (Method::Post, path) if let Some(machine) = path.strip_prefix(PING) => self.ping(machine).await,
+            (Method::Post, "/v1/reload") => self.reload(Ask::Reload(Trust::Cautious)).await,
+            (Method::Post, "/v1/reload/confirm") => self.reload(Ask::Reload(Trust::Confirmed)).await,
+            (Method::Post, "/v1/reload/dry-run") => self.reload(Ask::DryRun).await,
+            (Method::Get, path) if path.starts_with("/v1/reload") => Answer::error(405, "a reload is made: use POST"),
             (Method::Post, "/v1/promote") => self.promote(None),
             (Method::Get, path) if path.starts_with(PROMOTE) => Answer::error(405, "a promotion is made: use POST"),
             (Method::Post, path) if let Some(broker) = path.strip_prefix(PROMOTE) => self.promote(Some(broker)),
             (Method::Get | Method::Post, _) => Answer::error(404, NOTHING_HERE),
+        }
+    }
+
+    /// Look at the topology again. Cancel-safe: what was begun is ended, and told in the status.
+    async fn reload(&self, ask: Ask) -> Answer {
+        match self.asker.ask(ask).await {
+            Some(outcome) => Answer::json(200, &outcome),
+            None => Answer::error(503, "too many ask at once, or the agent stops"),
         }
     }
 
@@ -241,6 +315,25 @@ impl Desk {
             let node = self.realm.network_status().map(|node| node.counters).unwrap_or_default();
             self.history.borrow_mut().note(counters, node, self.realm.agent_door(), self.realm.pages().refused());
             tokio::time::sleep(NOTE_EVERY).await;
+        }
+    }
+}
+
+impl Facts {
+    fn of(running: &Running, texts: &Texts, origin: Origin) -> Self {
+        let Wanted { assignment, common, .. } = running.wanted();
+        Self {
+            name: assignment.me.clone(),
+            network: assignment.network.clone(),
+            role: match assignment.role {
+                Role::Broker { .. } => "broker",
+                Role::Client => "client",
+            },
+            doors: running.doors(),
+            topology: common.fingerprint.clone(),
+            files: texts.files().iter().map(|file| PathBuf::from(&file.name)).collect(),
+            origin,
+            since: running.realm().now(),
         }
     }
 }

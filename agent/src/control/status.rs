@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hobnail_core::broker::{Counters, Fill};
@@ -10,6 +11,8 @@ use hobnail_core::ids::Name;
 use hobnail_core::node;
 use serde::Serialize;
 
+use super::Origin;
+use crate::change::outcome::Outcome;
 use crate::keeping::{self, State};
 use crate::links;
 
@@ -33,6 +36,7 @@ pub struct Status {
     pub uptime_s: u64,
     /// What is listened on, in words.
     pub doors: Vec<String>,
+    pub topology: InForce,
     /// What the process takes of the machine's memory.
     pub resident_bytes: Option<u64>,
     pub broker: Fill,
@@ -47,6 +51,17 @@ pub struct Status {
     pub foreign_pages: u64,
     /// The worst first; empty is well.
     pub health: Vec<Finding>,
+}
+
+/// The topology that is in force, and what keeps the file's from being it.
+#[derive(Debug, Serialize)]
+pub struct InForce {
+    pub fingerprint: Box<str>,
+    pub files: Vec<PathBuf>,
+    pub origin: Origin,
+    pub in_force_s: u64,
+    /// What the last look at the file came to, where that is not in force.
+    pub pending: Option<Outcome>,
 }
 
 /// The counters as they were, minute by minute.

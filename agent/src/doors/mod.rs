@@ -7,6 +7,7 @@ pub mod connection;
 pub mod framing;
 pub mod inherited;
 pub mod listen;
+pub mod standing;
 pub mod tls;
 pub mod websocket;
 
@@ -60,6 +61,10 @@ impl Manner {
     }
 }
 
+/// A door as it was opened once: the same door opened again is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId(pub u64);
+
 /// An open door.
 pub enum Door {
     Tcp(TcpListener, Manner),
@@ -67,8 +72,8 @@ pub enum Door {
 }
 
 /// Let in whoever comes until `stop` turns true.
-pub async fn serve(door: Door, realm: Realm, stop: watch::Receiver<bool>) {
-    let enter = |(socket, address)| enter(&door, socket, address, &realm);
+pub async fn serve(door: Door, id: DoorId, realm: Realm, stop: watch::Receiver<bool>) {
+    let enter = |(socket, address)| enter(&door, id, socket, address, &realm);
     accept_all(async || accept(&door).await, enter, stop).await;
 }
 
@@ -115,7 +120,7 @@ async fn accept(door: &Door) -> io::Result<(Socket, Option<SocketAddr>)> {
     }
 }
 
-fn enter(door: &Door, socket: Socket, address: Option<SocketAddr>, realm: &Realm) {
+fn enter(door: &Door, id: DoorId, socket: Socket, address: Option<SocketAddr>, realm: &Realm) {
     let manner = match door {
         Door::Tcp(_, manner) => manner,
         Door::Unix(_) => &Manner::Programs,
@@ -123,7 +128,7 @@ fn enter(door: &Door, socket: Socket, address: Option<SocketAddr>, realm: &Realm
     match manner.framing(realm.pages()) {
         Ok(framing) => {
             let peer = Peer { address: address.map(|address| address.ip()), trust: manner.trust() };
-            let (program, wire) = realm.open(peer);
+            let (program, wire) = realm.open(peer, id);
             tokio::task::spawn_local(Connection::new(socket, framing, program, wire));
         }
         Err(error) => debug!(%error, "failed to begin TLS"),

@@ -18,8 +18,8 @@ use crate::secrets::located;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 pub struct Certificate {
-    cert: PathBuf,
-    key: PathBuf,
+    /// The certificate, and its key.
+    files: RefCell<(PathBuf, PathBuf)>,
     config: RefCell<Arc<ServerConfig>>,
     seen: Cell<[Option<SystemTime>; 2]>,
     looked: Cell<Instant>,
@@ -39,28 +39,40 @@ impl Certificate {
     pub fn load(cert: PathBuf, key: PathBuf) -> Result<Self, CertificateError> {
         let seen = Cell::new([changed(&cert), changed(&key)]);
         let config = RefCell::new(read(&cert, &key)?);
-        Ok(Self { cert, key, config, seen, looked: Cell::new(Instant::now()) })
+        Ok(Self { files: RefCell::new((cert, key)), config, seen, looked: Cell::new(Instant::now()) })
     }
 
     /// What the next connection is served with.
     pub fn config(&self) -> Arc<ServerConfig> {
         if self.looked.get().elapsed() >= LOOK_EVERY {
             self.looked.set(Instant::now());
-            let now = [changed(&self.cert), changed(&self.key)];
-            if now != self.seen.get() {
+            if self.changed() != self.seen.get() {
                 self.reload();
             }
         }
         self.config.borrow().clone()
     }
 
+    /// Show `other` from now on.
+    pub fn replace(&self, other: Self) {
+        self.seen.set(other.seen.get());
+        self.config.replace(other.config.into_inner());
+        self.files.replace(other.files.into_inner());
+    }
+
+    fn changed(&self) -> [Option<SystemTime>; 2] {
+        let (cert, key) = &*self.files.borrow();
+        [changed(cert), changed(key)]
+    }
+
     /// Read the files again. What is wrong with them is told, and the old certificate goes on serving.
     pub fn reload(&self) {
-        self.seen.set([changed(&self.cert), changed(&self.key)]);
-        match read(&self.cert, &self.key) {
+        self.seen.set(self.changed());
+        let (cert, key) = &*self.files.borrow();
+        match read(cert, key) {
             Ok(config) => {
                 *self.config.borrow_mut() = config;
-                info!(cert = %self.cert.display(), "read the certificate again");
+                info!(cert = %cert.display(), "read the certificate again");
             }
             Err(error) => warn!(%error, "the old certificate goes on serving"),
         }

@@ -1,0 +1,296 @@
+//! What becomes of an edit: a transaction. The files are read and checked, the plan is made, everything that can fail is
+//! tried; only then does the agent do as the new topology says, and once it is well, that one is kept as the last good.
+//!
+//! ```text
+//!  edited, SIGHUP, asked ─▶ read, check ─▶ plan ─▶ caution ─▶ prepare ─▶ switch ─▶ health gate ─▶ last good
+//!                              └─────────────────────┴───────────┴── no: the old one goes on, and says why
+//! ```
+//!
+//! One at a time, in the order in which they are asked for. That a file is missing, empty or unreadable is a reason to
+//! stay as it is, and never means defaults.
+
+pub mod boot;
+pub mod outcome;
+pub mod watch;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hobnail_core::assign::{Assignment, alone, assign};
+use hobnail_core::caution::caution;
+use hobnail_core::ids::Name;
+use hobnail_core::node::Common;
+use hobnail_core::plan::Step;
+use hobnail_core::topology::Topology;
+use hobnail_core::topology::report::Colour;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use self::outcome::{Outcome, Verdict};
+use self::watch::Watch;
+use crate::control::Desk;
+use crate::history::{Cause, History, Run};
+use crate::manager::Manager;
+use crate::running::{Running, Wanted};
+use crate::texts::Texts;
+use crate::topology_files::Disk;
+use crate::whoami::whoami_in;
+
+/// Questions that wait for their turn; one more is told to come again.
+const ASKS_MAX: usize = 16;
+/// What could not be made ready, such as a door whose port is taken, is tried again this often.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// After a change an agent that had a home has to have one again within this, or the topology is not kept as good.
+const GATE_MAX: Duration = Duration::from_secs(10);
+const GATE_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Where the topology of this agent comes from.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub topology: PathBuf,
+    pub keys: Option<PathBuf>,
+    /// Which machine this is, where it was said.
+    pub name: Option<String>,
+}
+
+/// A topology that was read, and what it makes of this machine.
+pub struct Read {
+    pub texts: Texts,
+    pub topology: Topology,
+    pub me: Name,
+    /// `None`: it has no place for this machine.
+    pub assignment: Option<Assignment>,
+}
+
+/// Files that are no topology, and why.
+pub struct Unread {
+    pub texts: Texts,
+    pub outcome: Outcome,
+}
+
+impl Files {
+    /// What the files say, checked; or what is wrong with them. Reads in the thread that calls.
+    pub fn read(&self) -> Result<Read, Unread> {
+        let mut disk = Disk::new(self.keys.as_deref());
+        let loaded = hobnail_core::topology::load(&self.topology.to_string_lossy(), &mut disk);
+        let file = self.topology.display();
+        let texts = Texts::of(&loaded.report);
+        let Some(topology) = loaded.topology else {
+            let report = loaded.report.render(Colour::Plain);
+            let first = report.lines().next().unwrap_or("it is no topology");
+            let error = format!("{first}; `hobnail check {file}` tells all that is wrong");
+            return Err(Unread { texts, outcome: Outcome::bad(error, report) });
+        };
+        match whoami_in(&topology, self.name.as_deref()) {
+            Ok(me) => Ok(Read { assignment: assign(&topology, &me).ok(), texts, topology, me }),
+            Err(error) => Err(Unread { texts, outcome: Outcome::failed(error.to_string()) }),
+        }
+    }
+}
+
+/// How much is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// What takes away much waits.
+    Cautious,
+    /// Somebody has said that it is meant.
+    Confirmed,
+}
+
+/// What may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Reload(Trust),
+    /// Only what would be done.
+    DryRun,
+}
+
+/// The asking end.
+#[derive(Clone)]
+pub struct Asker(mpsc::Sender<(Ask, oneshot::Sender<Outcome>)>);
+pub type Asked = mpsc::Receiver<(Ask, oneshot::Sender<Outcome>)>;
+
+impl Asker {
+    #[must_use]
+    pub fn new() -> (Self, Asked) {
+        let (ask, asked) = mpsc::channel(ASKS_MAX);
+        (Self(ask), asked)
+    }
+
+    /// `None` where too many ask, or the agent stops.
+    pub async fn ask(&self, ask: Ask) -> Option<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send((ask, answer)).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// The running agent with its files.
+pub struct Changes {
+    pub running: Running,
+    pub files: Files,
+    pub history: History,
+    pub desk: Rc<Desk>,
+    /// `None` in safe mode.
+    pub topology: Option<Topology>,
+    /// Something was not as it has to be: it is looked at again.
+    pub retry: bool,
+    /// There is a topology, in safe mode.
+    pub found: bool,
+}
+
+impl Changes {
+    /// Answer for as long as this agent stays what it is: until a good topology ends its safe mode. The end of the agent
+    /// may come in the middle of it.
+    pub async fn serve(&mut self, mut asked: Asked, mut hangup: Signal, manager: &Manager, mut watch: Option<Watch>) {
+        while self.topology.is_some() || !self.found {
+            let next = tokio::select! {
+                // Each is cancel-safe: a question stays in its queue, a signal too, an edit is found again.
+                next = asked.recv() => next,
+                _ = hangup.recv() => {
+                    manager.reloading();
+                    None
+                }
+                () = edited(&mut watch) => None,
+                () = tokio::time::sleep(RETRY_EVERY), if self.retry => None,
+            };
+            let ask = next.as_ref().map_or(Ask::Reload(Trust::Cautious), |(ask, _)| *ask);
+            let (outcome, texts) = self.look(ask).await;
+            if let Some(watch) = &mut watch {
+                watch.follow(&texts);
+            }
+            manager.ready(&self.desk.state());
+            if let Some((_, answer)) = next {
+                // Who asked may be gone.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
+    /// Read the files, and do as they say.
+    async fn look(&mut self, ask: Ask) -> (Outcome, Texts) {
+        let files = self.files.clone();
+        // A network file system may hang: not in the thread that serves.
+        let read = spawn_blocking(move || files.read()).await.unwrap_or_else(|error| {
+            let outcome = Outcome::failed(format!("failed to read the topology: {error}"));
+            Err(Unread { texts: Texts::default(), outcome })
+        });
+        let (outcome, texts) = match read {
+            Ok(read) => {
+                let texts = read.texts.clone();
+                (self.take(read, ask).await, texts)
+            }
+            Err(Unread { texts, outcome }) => (outcome, texts),
+        };
+        if ask != Ask::DryRun {
+            self.retry = matches!(outcome.verdict, Verdict::Bad | Verdict::Failed);
+            self.tell(&outcome);
+        }
+        (outcome, texts)
+    }
+
+    async fn take(&mut self, read: Read, ask: Ask) -> Outcome {
+        let Read { texts, topology, me, assignment } = read;
+        let now = self.running.wanted();
+        let common = Common::of(&topology);
+        let doubt = self.topology.as_ref().and_then(|running| caution(running, &topology, &me));
+        let wanted = match (assignment, &doubt) {
+            (Some(assignment), _) => assignment,
+            (None, Some(_)) => alone(&now.assignment),
+            (None, None) => return Outcome::failed(format!("the topology has no place for this machine, {me}")),
+        };
+        let steps = self.running.plan(&wanted);
+        let fingerprint = common.fingerprint.clone();
+        if let (Some(doubt), false) = (doubt, ask == Ask::Reload(Trust::Confirmed)) {
+            return Outcome::doubted(&doubt, &steps, fingerprint);
+        }
+        if self.topology.is_some() && steps.iter().any(|step| matches!(step, Step::Become { .. })) {
+            return Outcome::restart(&steps, fingerprint);
+        }
+        if ask == Ask::DryRun {
+            return Outcome::dry(&steps, fingerprint);
+        }
+        if self.topology.is_none() {
+            self.found = true;
+            return Outcome::applied(&steps, fingerprint);
+        }
+        let same = self.topology.as_ref() == Some(&topology);
+        let had_home = self.running.has_home();
+        let wanted = Wanted { assignment: wanted, common, provisional: false };
+        match self.running.change(wanted).await {
+            Err(error) => Outcome::failed(error.to_string()),
+            Ok(steps) => {
+                self.topology = Some(topology);
+                self.desk.set_running(&self.running, &texts);
+                if !same {
+                    self.gate(texts, fingerprint.clone(), had_home);
+                }
+                if same { Outcome::unchanged(fingerprint) } else { Outcome::applied(&steps, fingerprint) }
+            }
+        }
+    }
+
+    /// Keep it as the last good one, once the agent is well under it.
+    fn gate(&self, texts: Texts, fingerprint: Box<str>, had_home: bool) {
+        let (realm, history, desk) = (self.running.realm().clone(), self.history.clone(), self.desk.clone());
+        tokio::task::spawn_local(async move {
+            let end = tokio::time::Instant::now() + GATE_MAX;
+            let well = || realm.is_in_step() && (!had_home || realm.has_home());
+            while !well() && tokio::time::Instant::now() < end {
+                tokio::time::sleep(GATE_LOOK_EVERY).await;
+            }
+            if desk.topology() != fingerprint {
+                // Another has taken its place.
+                return;
+            }
+            if well() {
+                keep(&history, Cause::Edit, texts, &fingerprint).await;
+            } else {
+                warn!("no broker can be reached since the topology was edited: it is not kept as the last good one");
+            }
+        });
+    }
+
+    fn tell(&self, outcome: &Outcome) {
+        let news = self.desk.pending().as_ref() != Some(outcome);
+        match outcome.verdict {
+            Verdict::Applied => {
+                info!(topology = %outcome.topology, steps = outcome.steps.len(), "the edit is in force")
+            }
+            Verdict::Unchanged => info!("the topology is the one in force; keys and certificates are read anew"),
+            Verdict::WouldApply => {}
+            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart if news => {
+                outcome.report.iter().flat_map(|report| report.lines()).for_each(|line| eprintln!("{line}"));
+                warn!(why = outcome.error, "the topology stays as it was");
+            }
+            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart => {}
+        }
+        self.desk.set_outcome(outcome);
+    }
+}
+
+/// Write the topology down as one that this machine has run by.
+pub async fn keep(history: &History, cause: Cause, texts: Texts, fingerprint: &str) {
+    let (history, fingerprint) = (history.clone(), fingerprint.to_owned());
+    let at_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let at_ms = at_ms.ok().and_then(|since| u64::try_from(since.as_millis()).ok());
+    let written = spawn_blocking(move || {
+        history.record(&Run { at_ms, cause, what: "", fingerprint: &fingerprint, texts: &texts })
+    });
+    match written.await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => warn!(%error, "the topology could not be kept as the last good one"),
+        Err(error) => warn!(%error, "the topology could not be kept as the last good one"),
+    }
+}
+
+/// An edit, where there is somebody to notice it.
+async fn edited(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.edited().await,
+        None => std::future::pending().await,
+    }
+}
