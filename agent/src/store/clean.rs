@@ -75,7 +75,7 @@ impl Log {
     }
 
     /// Remove the segments that are written anew, oldest first, each for good before the next.
-    pub(super) fn remove_cleaned(&mut self) {
+    pub fn remove_cleaned(&mut self) {
         loop {
             let index = self.index();
             let oldest = index.segments().iter().next();
@@ -89,6 +89,7 @@ impl Log {
                 let damage = Damage { file: name.clone(), why };
                 // Where it cannot be set aside it goes: nothing in it counts any more.
                 let _ = set_aside(&*self.files, &damage, epoch, Name::Kept);
+                self.count_aside();
             }
             if self.files.remove(&name).and_then(|()| self.files.sync()).is_err() {
                 // It is tried again after the next commit.

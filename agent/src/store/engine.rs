@@ -46,6 +46,19 @@ impl Engine {
         self.newest = self.newest.max(ticket);
     }
 
+    /// Store what was taken in, and no more; whether that could be done.
+    pub fn finish(&mut self) -> bool {
+        for _ in 0..2 {
+            if self.log.commit().is_ok() {
+                let newest = self.newest;
+                self.stand(|standing| standing.stored = newest);
+                return true;
+            }
+            self.log.abandon();
+        }
+        false
+    }
+
     /// Do what is due. Says when there is more to do, if nothing else comes.
     pub fn step(&mut self, now: Duration) -> Option<Duration> {
         if let Some(retry) = self.retry.filter(|retry| now < *retry) {
@@ -95,6 +108,7 @@ impl Engine {
         let health = if self.reserve.is_spent() { Health::Full } else { Health::Fine };
         let newest = self.newest;
         self.stand(|standing| (standing.stored, standing.health) = (newest, health));
+        self.log.remove_cleaned();
         if self.log.clean() { Some(self.next_commit) } else { again }
     }
 

@@ -14,7 +14,7 @@ const COPIES: [usize; 2] = [0, 2048];
 const HEADER_LEN: usize = 32;
 pub(super) const HEAD: usize = 28;
 
-/// Batches are never numbered so high; what says so is no header and no frame.
+/// Batches count from 1 and never get so far; what says otherwise is no header and no frame.
 const NUMBER_MAX: u64 = 1 << 62;
 
 const MAGIC: &[u8; 7] = b"hobnail";
@@ -64,7 +64,7 @@ impl Header {
                 continue;
             }
             match copy.get(MAGIC.len()) {
-                Some(&VERSION) if crc == crc32c::crc32c(copy) && u64_at(copy, 12) <= NUMBER_MAX => {
+                Some(&VERSION) if crc == crc32c::crc32c(copy) && (1..=NUMBER_MAX).contains(&u64_at(copy, 12)) => {
                     return Ok(Self { number: u32_at(copy, 8), first: u64_at(copy, 12), epoch: u64_at(copy, 20) });
                 }
                 Some(&VERSION) | None => {}

@@ -121,7 +121,9 @@ impl Index {
                 let before = self.keys.remove(*key);
                 self.moved(key, before, None);
             }
-            Op::Cleaned { segment } => self.cleaned = self.cleaned.max(*segment),
+            // No segment says so of itself or of a later one.
+            Op::Cleaned { segment: upto } if *upto < segment => self.cleaned = self.cleaned.max(*upto),
+            Op::Cleaned { .. } => {}
         }
     }
 

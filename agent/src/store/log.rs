@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use super::aside;
 use super::batch::Ops;
 use super::clean::Cleaning;
 use super::files::{Files, LogFile};
@@ -54,6 +55,8 @@ pub(super) struct Counts {
     pub cleaned: u64,
     pub given_up: u64,
     pub not_removed: u64,
+    /// Files that are set aside now.
+    pub set_aside: u64,
 }
 
 pub(super) struct Log {
@@ -100,10 +103,18 @@ impl Log {
         };
         tail.iter().for_each(|body| log.append(body));
         debug_assert_eq!(log.last, last, "the tail is what is not known to be on the disk");
-        if unaccounted > accounted {
+        if unaccounted > accounted || log.pending.is_empty() {
+            // The first commit shows whether the disk takes writes.
             log.append_cleaned(unaccounted);
         }
+        log.count_aside();
         log
+    }
+
+    pub(super) fn count_aside(&mut self) {
+        if let Ok(names) = aside::list(&*self.files) {
+            self.counts.set_aside = names.len() as u64;
+        }
     }
 
     pub fn index(&self) -> MutexGuard<'_, Index> {
@@ -159,7 +170,6 @@ impl Log {
             self.begin()?;
         }
         self.settle();
-        self.remove_cleaned();
         Ok(())
     }
 
@@ -264,5 +274,5 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".log")?;
     let number = digits.parse().ok()?;
     // The last numbers are never reached, and leave room behind whatever lies there.
-    (number < u32::MAX / 2 && segment_name(number) == name).then_some(number)
+    ((1..u32::MAX / 2).contains(&number) && segment_name(number) == name).then_some(number)
 }

@@ -260,16 +260,16 @@ impl Worker {
             let wait = next.map(|next| next.saturating_sub(self.began.elapsed()));
             let engine = &mut self.engine;
             let stop = self.inbox.take(wait, |body, ticket| engine.take(body, ticket));
-            next = self.engine.step(self.began.elapsed());
-            self.inbox.set_pending(self.engine.log.pending());
-            self.note_figures();
-            if stop && (self.engine.log.pending() == 0 || self.engine.is_degraded()) {
-                let all = self.engine.log.pending() == 0;
+            if stop {
+                let all = self.engine.finish();
                 // The directory is free before anybody hears that it is.
                 let inbox = self.inbox.clone();
                 drop(self);
                 return inbox.stopped(all);
             }
+            next = self.engine.step(self.began.elapsed());
+            self.inbox.set_pending(self.engine.log.pending());
+            self.note_figures();
         }
     }
 
@@ -290,6 +290,7 @@ impl Worker {
             segments_cleaned: log.counts.cleaned,
             not_removed: log.counts.not_removed,
             given_up: log.counts.given_up,
+            set_aside: log.counts.set_aside,
             failures: self.engine.failures,
             degraded_for: self.degraded_since.map(|since| now.saturating_sub(since)),
             ..Figures::default()

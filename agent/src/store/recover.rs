@@ -122,7 +122,7 @@ impl Replay<'_> {
             self.replay(at, segment);
         }
         let oldest = first.header.number;
-        if oldest > self.recovery.index.cleaned() + 1 {
+        if oldest - 1 > self.recovery.index.cleaned() {
             let why = format!("segments are missing: {} is the first", segment_name(oldest));
             self.recovery.damage.push(Damage { file: segment_name(oldest - 1), why });
         }

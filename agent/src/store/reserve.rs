@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::files::Files;
+use super::log::is_full;
 
 pub(super) const RESERVE: &str = "reserve";
 /// Between two attempts to have it back.
@@ -20,8 +21,10 @@ enum State {
     /// Nothing is known of it yet.
     Unknown,
     There,
-    /// The disk was full; looked for again at the time that is given.
+    /// The disk was full; made again at the time that is given.
     Spent(Duration),
+    /// It could not be made for another reason; made again then.
+    Failed(Duration),
     /// This file system cannot promise room.
     None,
 }
@@ -48,17 +51,18 @@ impl Reserve {
     pub fn look_after(&mut self, files: &dyn Files, now: Duration) -> Option<Duration> {
         match self.state {
             State::There | State::None => return None,
-            State::Spent(again) if now < again => return Some(again),
-            State::Unknown | State::Spent(_) => {}
+            State::Spent(again) | State::Failed(again) if now < again => return Some(again),
+            State::Unknown | State::Spent(_) | State::Failed(_) => {}
         }
         let made = self.make(files);
         let again = now + AGAIN;
         self.state = match made {
             Ok(()) => State::There,
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => State::None,
-            Err(_) => State::Spent(again),
+            Err(error) if is_full(&error) => State::Spent(again),
+            Err(_) => State::Failed(again),
         };
-        if let State::Spent(_) = self.state {
+        if let State::Spent(_) | State::Failed(_) = self.state {
             // Half of it helps nobody.
             let _ = files.remove(RESERVE);
             return Some(again);

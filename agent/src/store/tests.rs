@@ -165,6 +165,7 @@ fn it_opens_whatever_lies_in_the_directory() {
     let (again, kept, damage) = open(folder.path());
     assert_eq!(kept, [key(b"k", b"v")]);
     assert_eq!(damage.len(), 8, "{damage:#?}");
+    wait_for(&again, |_| again.figures().set_aside == 8);
     assert!(damage.iter().any(|it| it.why.contains("version 99")), "{damage:#?}");
     store(&again, 1, |batch| batch.set(b"k", b"v"));
     assert_eq!(again.standing().borrow().health, Health::Fine);

@@ -130,3 +130,64 @@ fn files_set_aside_do_not_pile_up() {
     let aside = disk.names().into_iter().filter(|name| name.contains("set-aside"));
     assert_eq!(aside.count(), 16, "eight files, each with its reason");
 }
+
+/// Whoever can write to the disk can also make frames whose checks hold. He may destroy what is there, but stops nobody:
+/// only a number that is just within its limit would leave none for what is new, and none is here.
+#[test]
+fn forged_frames_do_no_more_than_their_words_say() {
+    let mut rng = Rng(11);
+    for _ in 0..300 {
+        let disk = Disk::empty();
+        let mounted = Mounted(disk.clone());
+        for number in 1..=1 + rng.below(3) as u32 {
+            let first = odd_number(&mut rng);
+            let header = frame::Header { number, first, epoch: 1 };
+            let mut bytes = header.encode();
+            let mut next = first;
+            for _ in 0..rng.below(6) {
+                let body = forged(&mut rng);
+                let len = if rng.one_in(9) { rng.next() as u32 } else { body.len() as u32 };
+                let head =
+                    frame::Head { body_crc: crc32c::crc32c(&body), len, number: next, synced: odd_number(&mut rng) };
+                bytes.extend(head.encode(1, bytes.len() as u32));
+                bytes.extend(body);
+                next = if rng.one_in(4) { odd_number(&mut rng) } else { next.wrapping_add(1) };
+            }
+            mounted.create(&log::segment_name(number)).unwrap().write_at(0, &bytes).unwrap();
+        }
+        let mut open = begin(Arc::new(mounted), Ok(()), SIZES, Duration::ZERO);
+        open.recovered.by_ref().for_each(drop);
+        let mut engine = open.engine.unwrap();
+        let mut batch = Batch::default();
+        batch.set(b"new", b"word");
+        engine.take(batch.as_bytes(), Ticket(1));
+        engine.step(Duration::ZERO);
+        assert_eq!(*open.standing.borrow(), Standing { stored: Ticket(1), health: Health::Fine });
+        drop(engine);
+        let again = begin(Arc::new(Mounted(disk)), Ok(()), SIZES, Duration::ZERO);
+        let found = again.recovered.filter(|kept| matches!(kept, Kept::Key { key, .. } if **key == *b"new"));
+        assert_eq!(found.count(), 1);
+    }
+}
+
+fn odd_number(rng: &mut Rng) -> u64 {
+    [0, 1, 2, 3, 10, 1 << 40, 1 << 61, (1 << 62) + 1, u64::MAX][rng.below(9) as usize]
+}
+
+fn forged(rng: &mut Rng) -> Vec<u8> {
+    let mut batch = Batch::default();
+    for _ in 0..rng.below(4) {
+        match rng.below(5) {
+            0 => batch.put(b"row", odd_number(rng), b"x"),
+            1 => batch.cut(b"row", odd_number(rng)),
+            2 => batch.take(b"row", odd_number(rng)),
+            3 => batch.set(b"key", b""),
+            _ => batch.cleaned(odd_number(rng) as u32),
+        }
+    }
+    let mut bytes = batch.as_bytes().to_vec();
+    if rng.one_in(3) {
+        bytes.push(rng.next() as u8);
+    }
+    bytes
+}
