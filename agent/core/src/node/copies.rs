@@ -63,16 +63,28 @@ impl Node {
         Some(self.copies.entry(id).or_default())
     }
 
-    /// One that is empty and not ours; the oldest incarnations sort no differently, so any will do.
     fn forget_a_stream(&mut self) -> Option<()> {
-        let spare = self.copies.iter().find(|(id, copy)| copy.stream.is_empty() && id.sender != self.me);
-        let Some(spare) = spare.map(|(id, _)| *id) else {
+        let Some(spare) = self.spare_stream() else {
             self.counters.streams_refused += 1;
             return None;
         };
+        self.counters.streams_forgotten += 1;
         self.copies.remove(&spare);
         self.write(Write::Forget(spare));
         Some(())
+    }
+
+    /// An empty one: of a life that is over, ours too, and only where there is none one that may yet go on.
+    fn spare_stream(&self) -> Option<StreamId> {
+        let mut newest: BTreeMap<SenderId, u32> = BTreeMap::new();
+        for id in self.copies.keys() {
+            let life = newest.entry(id.sender).or_default();
+            *life = id.incarnation.max(*life);
+        }
+        let is_over = |id: &StreamId| id.sender == self.me || newest.get(&id.sender) > Some(&id.incarnation);
+        let spare = |(id, copy): (&StreamId, &Copy)| copy.stream.is_empty() && !self.outbox.is_current(*id);
+        let mut empty = self.copies.iter().filter(|entry| spare(*entry)).map(|(id, _)| *id);
+        empty.clone().find(is_over).or_else(|| empty.next())
     }
 
     /// Put a record at the end of a copy. What is new is counted, sent on, given to the programs and made durable.

@@ -50,6 +50,8 @@ pub struct Counters {
     pub gaps: u64,
     pub doubted: u64,
     pub streams_refused: u64,
+    /// Empty ones that gave way to others.
+    pub streams_forgotten: u64,
     pub retained_refused: u64,
 }
 

@@ -8,6 +8,10 @@ mod sim;
 
 use lab::Lab;
 
+use super::copies::Copy;
+use crate::stream::StreamId;
+use crate::topology::model::Lane;
+
 const WORKSHOP: &str = "
 version: 1
 network: workshop
@@ -50,6 +54,33 @@ fn a_disk_that_stops_is_waited_for_within_bounds() {
     lab.seconds(5);
     assert!(offers.iter().all(|offer| lab.is_settled("press", *offer)));
     assert_eq!(lab.heard("office").len(), count);
+}
+
+#[test]
+fn at_the_limit_lives_that_are_over_give_way_before_those_that_go_on() {
+    let topics = "topics: [{ match: \"raw/#\", ack: memory, lane: memory }]\n";
+    let mut lab = Lab::new(&format!("{WORKSHOP}{topics}"), 1);
+    lab.want("hub", "#");
+    lab.seconds(2);
+    lab.publish("press", "raw/a", "1");
+    lab.seconds(60);
+    let press = lab.id("press");
+    let node = lab.node_mut("hub").unwrap();
+    let (goes_on, copy) = node.copies.iter().find(|(id, _)| id.sender == press).expect("it was heard");
+    let goes_on = *goes_on;
+    assert!(copy.stream.is_empty() && copy.stream.last() == 1, "it is empty, and the first in order");
+    let (me, room) = (node.me, super::STREAMS_MAX - node.copies.len());
+    for (number, sender) in (0..).zip([me, press].into_iter().cycle()).take(room) {
+        node.copies.insert(StreamId { lane: Lane::Urgent, sender, incarnation: number }, Copy::default());
+    }
+    lab.publish("office", "line/a", "2");
+    lab.seconds(1);
+    lab.publish("press", "raw/a", "3");
+    lab.seconds(1);
+    assert_eq!(lab.heard("hub"), ["raw/a 1", "line/a 2", "raw/a 3"]);
+    let node = lab.node("hub");
+    assert_eq!((node.copies.len(), node.copies[&goes_on].stream.last()), (super::STREAMS_MAX, 2));
+    assert_eq!((node.counters().streams_forgotten, node.counters().streams_refused), (1, 0));
 }
 
 #[test]
