@@ -28,10 +28,22 @@ systemd_runs() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
 # Everything but /etc, which belongs to whoever edits it.
 ours() { (cd "$here/files" && find . -path ./etc -prune -o -type f -print | sed 's,^\./,,'); }
 
+drop_ins="/etc/systemd/system/hobnail.service.d /etc/systemd/system/hobnail@.service.d"
+# Before version 250 systemd hands over single files only, and would refuse the folder of keys.
+without_credentials() {
+    [ "$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')" -lt 250 ] || return 0
+    for folder in $drop_ins; do
+        mkdir -p "$folder"
+        printf '[Service]\nLoadCredential=\n' >"$folder/50-credentials.conf"
+    done
+}
+
 if [ -n "$remove" ]; then
     if systemd_runs; then systemctl disable --now hobnail.service hobnail.socket 2>/dev/null || true; fi
     ours | while read -r file; do rm -f "/$file"; done
-    rmdir /usr/share/doc/hobnail/examples /usr/share/doc/hobnail 2>/dev/null || true
+    for folder in $drop_ins; do rm -f "$folder/50-credentials.conf"; done
+    # shellcheck disable=SC2086 # two folders
+    rmdir /usr/share/doc/hobnail/examples /usr/share/doc/hobnail $drop_ins 2>/dev/null || true
     if systemd_runs; then systemctl daemon-reload; fi
     echo "removed; your files are still in /etc/hobnail and /var/lib/hobnail"
     exit 0
@@ -67,6 +79,7 @@ chmod 700 /etc/hobnail/keys
 chown hobnail /etc/hobnail/keys
 
 if systemd_runs; then
+    without_credentials
     systemctl daemon-reload
     if systemctl is-active --quiet hobnail.service; then
         systemctl restart hobnail.service
