@@ -217,6 +217,39 @@ fn a_bad_file_at_the_start_is_the_last_good_topology_loudly_and_mended_it_is_in_
 }
 
 #[test]
+fn killed_at_any_point_of_a_reload_it_starts_again_with_the_old_or_the_new_one_whole() {
+    let mut machine = Machine::start(&numbered(0));
+    let mut known = vec![machine.in_force()];
+    let mut by_last_good = 0;
+    for number in 1..=size(12) {
+        let text = numbered(number);
+        machine.write(&text, STYLES[number % STYLES.len()]);
+        known.push(machine.fingerprint());
+        // From before the edit is noticed until after it is kept.
+        std::thread::sleep(Duration::from_millis(number as u64 * 37 % 230));
+        machine.agent.kill();
+        let cut = number % 3 == 0;
+        if cut {
+            fs::write(&machine.file, &text[..text.len() / 2]).unwrap();
+        }
+        machine = restart(&machine, |_| {});
+        let status = machine.status();
+        let now = status["topology"]["fingerprint"].as_str().unwrap().to_owned();
+        let _program = connect(machine.agent.programs(), "p");
+        if cut {
+            assert_eq!(status["topology"]["origin"], "last-good", "{status:#}");
+            assert!(known.contains(&now), "kill {number}: {now} is none of those that were written");
+            by_last_good += 1;
+            machine.write(&text, Style::Rename);
+            machine.time_to_apply();
+        } else {
+            assert_eq!(&now, known.last().unwrap(), "kill {number}");
+        }
+    }
+    assert!(by_last_good > 0);
+}
+
+#[test]
 fn without_any_topology_a_service_lives_on_in_safe_mode_and_begins_when_there_is_one() {
     let [port, _] = free_ports();
     let good = solo("").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));

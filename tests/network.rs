@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use network::capture::{Capture, holding};
-use network::lab::Lab;
+use network::lab::{Lab, ip_all};
 use network::programs::{MARK, Publisher, Subscriber, publish_once, until, until_within};
 use network::tally::{await_seq, expect_all, longest_gap, percentile, report};
 
@@ -227,7 +227,9 @@ fn a_key_is_replaced_under_way_and_costs_nobody_a_message() {
     {
         lab.set_keys(keys);
         for name in ["hub", "a", "b"] {
-            until(&format!("{name} has read its keys"), || lab.log(name).matches("keys are read anew").count() > round);
+            until(&format!("{name} has read its keys"), || {
+                lab.log(name).matches("the edit is in force").count() > round
+            });
         }
         await_seq(&ears, mouth.name(), mouth.sent());
     }
@@ -239,6 +241,63 @@ fn a_key_is_replaced_under_way_and_costs_nobody_a_message() {
     lab.kill("b");
     lab.start("b");
     await_path(&lab, "a", "b");
+}
+
+/// One file after the other, each while the others still say something else.
+fn edit_all(lab: &Lab, text: &str, order: &[&str]) {
+    for name in order {
+        let before = lab.log(name).matches("the edit is in force").count();
+        lab.edit(name, text);
+        until(&format!("the edit is in force on {name}"), || {
+            lab.log(name).matches("the edit is in force").count() > before
+        });
+    }
+}
+
+#[test]
+fn brokers_come_go_move_and_are_replaced_by_editing_each_file_in_any_order_and_nothing_is_lost() {
+    let Some(lab) = Lab::running(&["hub", "spare"], &["third", "a", "b"], QUICK) else { return };
+    await_home(&lab, &["third", "a", "b"], "hub");
+    let ears = Subscriber::start(&lab, "b", "line/#");
+    await_path(&lab, "a", "b");
+    let mouth = Publisher::start(&lab, "a", "line/a", 200);
+    let other = Publisher::start(&lab, "hub", "line/hub", 50);
+    let settled = |home: &str| {
+        await_home(&lab, &["a", "b"], home);
+        for mouth in [&mouth, &other] {
+            await_seq(&ears, mouth.name(), mouth.sent() + 20);
+        }
+    };
+    settled("hub");
+
+    edit_all(&lab, &lab.text(&["hub", "spare", "third"], &["a", "b"], QUICK), &["third", "a", "hub", "b", "spare"]);
+    settled("hub");
+    edit_all(&lab, &lab.text(&["hub", "spare"], &["third", "a", "b"], QUICK), &["b", "spare", "third", "hub", "a"]);
+    settled("hub");
+    let replaced = lab.text(&["third", "spare"], &["hub", "a", "b"], QUICK);
+    edit_all(&lab, &replaced, &["hub", "b", "third", "a", "spare"]);
+    settled("third");
+    let back = lab.text(&["hub", "spare"], &["third", "a", "b"], QUICK);
+    edit_all(&lab, &back, &["spare", "a", "third", "b", "hub"]);
+    settled("hub");
+
+    // The hub gets a second address, everybody is told, and the first one goes.
+    let (old, new) = (lab.address("hub").to_owned(), "10.77.9.9");
+    // Of another size, so that it does not go with the first.
+    ip_all(lab.namespace("hub"), &[format!("addr add {new}/17 dev eth0")]);
+    edit_all(
+        &lab,
+        &back.replace(&format!("host: {old},"), &format!("host: {new},")),
+        &["a", "hub", "spare", "b", "third"],
+    );
+    settled("hub");
+    ip_all(lab.namespace("hub"), &[format!("addr del {old}/16 dev eth0")]);
+    settled("hub");
+
+    for mouth in [mouth, other] {
+        let (name, sent) = mouth.finish();
+        expect_all(&ears, "b", &name, sent);
+    }
 }
 
 #[test]

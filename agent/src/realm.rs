@@ -400,7 +400,7 @@ impl Realm {
         while let Some(action) = agent.poll_action() {
             self.carry_out(action, &mut agent);
         }
-        self.tell_home(agent.node().and_then(Node::home));
+        self.tell_home(agent.node());
         if let Some(next) = agent.next_deadline()
             && self.0.armed.get().is_none_or(|armed| next < armed)
         {
@@ -409,13 +409,18 @@ impl Realm {
         }
     }
 
-    fn tell_home(&self, home: Option<&Name>) {
+    fn tell_home(&self, node: Option<&Node>) {
+        let home = node.and_then(Node::home);
         if self.0.home.borrow().as_ref() == home {
             return;
         }
         match home {
             Some(home) => info!(%home, "at home"),
-            None => warn!("no broker can be reached: what others want waits here"),
+            None if node.is_some_and(|node| !node.is_broker()) => {
+                warn!("no broker can be reached: what others want waits here");
+            }
+            // A broker is its own home, and one that is alone needs none.
+            None => {}
         }
         *self.0.home.borrow_mut() = home.cloned();
     }

@@ -61,7 +61,8 @@ impl Lab {
         for name in brokers.iter().chain(clients) {
             lab.add(name);
         }
-        lab.write_topology(brokers, clients, more);
+        let text = lab.text(brokers, clients, more);
+        brokers.iter().chain(clients).for_each(|name| lab.edit(name, &text));
         hobnail(&["key", "new", "k1", "--keys", &lab.keys().to_string_lossy()]);
         Some(lab)
     }
@@ -100,7 +101,8 @@ impl Lab {
         self.machines.insert(name.into(), Machine { namespace, address, port, keys, child: None });
     }
 
-    fn write_topology(&self, brokers: &[&str], clients: &[&str], more: &str) {
+    /// A topology of these machines, each where it is.
+    pub fn text(&self, brokers: &[&str], clients: &[&str], more: &str) -> String {
         let mut text = format!("version: 1\nnetwork: lab\nkeys: {{ active: k1 }}\n{more}\nbrokers:\n");
         for (rank, name) in brokers.iter().enumerate() {
             let backups = brokers.get(rank + 1..).unwrap_or_default().join(", ");
@@ -112,15 +114,23 @@ impl Lab {
         for name in clients {
             text += &format!("  {name}: {{}}\n");
         }
-        fs::write(self.topology(), text).expect("written");
+        text
     }
 
     fn keys(&self) -> PathBuf {
         self.folder.path().join("keys")
     }
 
-    pub fn topology(&self) -> PathBuf {
-        self.folder.path().join("topology.yaml")
+    /// The topology as it lies on that machine.
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.yaml"))
+    }
+
+    /// Edit the file on one machine, as most editors do it.
+    pub fn edit(&self, name: &str, text: &str) {
+        let beside = self.folder.path().join("edited~");
+        fs::write(&beside, text).expect("written");
+        fs::rename(&beside, self.file(name)).expect("in place");
     }
 
     pub fn switch(&self) -> String {
@@ -169,15 +179,16 @@ impl Lab {
         hobnail(&["key", "new", key, "--keys", &self.keys().to_string_lossy()]);
     }
 
-    /// Edit the topology, and have every agent read it again.
+    /// Edit the keys on all machines.
     pub fn set_keys(&self, keys: &str) {
-        let text = fs::read_to_string(self.topology()).expect("a topology");
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| if line.starts_with("keys:") { format!("keys: {keys}") } else { line.to_owned() })
-            .collect();
-        fs::write(self.topology(), lines.join("\n") + "\n").expect("written");
-        self.machines.keys().for_each(|name| self.signal(name, Signal::HUP));
+        for name in self.machines.keys() {
+            let text = fs::read_to_string(self.file(name)).expect("a topology");
+            let lines: Vec<String> = text
+                .lines()
+                .map(|line| if line.starts_with("keys:") { format!("keys: {keys}") } else { line.to_owned() })
+                .collect();
+            self.edit(name, &(lines.join("\n") + "\n"));
+        }
     }
 
     /// A command on that machine.
@@ -194,7 +205,7 @@ impl Lab {
         let path = self.log_path(name);
         let log = File::options().create(true).append(true).open(path).expect("a log");
         let mut command = self.command(name, Path::new(env!("CARGO_BIN_EXE_hobnail")));
-        command.arg("run").arg(self.topology()).args(["--name", name]).arg("--keys").arg(&self.machine(name).keys);
+        command.arg("run").arg(self.file(name)).args(["--name", name]).arg("--keys").arg(&self.machine(name).keys);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let child = command.spawn().expect("hobnail starts");
         let before = self.machines.get_mut(name).expect("a machine").child.replace(child);

@@ -96,3 +96,21 @@ fn a_record_to_a_wildcard_is_refused() {
     encode(&Frame::Record(Carried { expiry_s: 0, topic: "a/#", envelope: &[] }), &mut out);
     assert_eq!(decode(&out, 1000), Err(FrameError::Invalid(6)));
 }
+
+#[test]
+fn frames_of_the_version_before_and_of_the_next_one_are_understood() {
+    let beat = Beat { number: 1, heard: 2, heard_ago_us: 3, in_step: true, hlc: Hlc(4), every_ms: 500 };
+    let mut said = Vec::new();
+    encode(&Frame::Beat(beat), &mut said);
+    let with_body = |kind: u8, body: &[u8]| {
+        let length = u32::try_from(body.len() + 1).unwrap();
+        [&length.to_be_bytes()[..], &[kind], body].concat()
+    };
+    let (kind, body) = (said[4], &said[5..]);
+    let before = with_body(kind, &body[..body.len() - 4]);
+    assert_eq!(decode(&before, 0), Ok(Some((Some(Frame::Beat(Beat { every_ms: 0, ..beat })), before.len()))));
+    let next = with_body(kind, &[body, b"and more"].concat());
+    assert_eq!(decode(&next, 0), Ok(Some((Some(Frame::Beat(beat)), next.len()))), "more fields are passed over");
+    let unknown = with_body(200, b"whatever it says");
+    assert_eq!(decode(&unknown, 0), Ok(Some((None, unknown.len()))), "and so are frames of another kind");
+}

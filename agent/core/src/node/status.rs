@@ -154,6 +154,11 @@ impl Node {
         self.settings.me == settings.me && self.settings.network == settings.network
     }
 
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        self.settings.is_broker()
+    }
+
     /// Whom this machine sends what others want, and where it comes from.
     #[must_use]
     pub fn home(&self) -> Option<&Name> {

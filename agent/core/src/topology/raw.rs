@@ -23,7 +23,7 @@ pub type Text = Spanned<String>;
 pub struct RawTopology {
     /// The version of this file's language: 1. (Change: live.)
     pub version: Option<Spanned<u64>>,
-    /// The network's name. Machines of another network are never let in. (Change: reconnects every link.)
+    /// The network's name. Machines of another network are never let in. (Change: takes a restart.)
     pub network: Option<Text>,
     /// Other files whose machines, roles, topics and tests belong to this one, from this file's folder. (Change: live.)
     pub include: Vec<Text>,
@@ -33,7 +33,7 @@ pub struct RawTopology {
     pub failover: Option<Spanned<RawFailover>>,
     /// Which keys seal what leaves a machine. (Change: live; the old and the new key are both accepted for a while.)
     pub keys: Option<Spanned<RawKeys>>,
-    /// How much may wait for others to come back. (Change: live.)
+    /// How much may wait for others to come back. (Change: live; `max` at the next start.)
     pub store: Option<Spanned<RawStore>>,
     /// Where every machine listens. (Change: reconnects those who came in by the door that moved.)
     pub doors: Option<Spanned<RawDoors>>,
@@ -41,7 +41,7 @@ pub struct RawTopology {
     pub limits: Option<Spanned<RawLimits>>,
     /// What every machine may publish and subscribe to, unless it or its role says otherwise. (Change: live.)
     pub rights: Option<Spanned<RawRights>>,
-    /// The machines that carry messages for others, best first. (Change: reconnects those whose broker moves.)
+    /// The machines that carry messages for others, best first. (Change: reconnects those whose broker moves, and a machine that becomes a broker or is one no more.)
     pub brokers: Named<RawBroker>,
     /// Rights that several machines share; `{name}` stands for the machine's name. (Change: live.)
     pub roles: Named<RawRights>,

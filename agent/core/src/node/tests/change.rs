@@ -139,3 +139,26 @@ fn the_hub_is_replaced_by_another_machine_in_any_order_with_nothing_lost() {
         }
     });
 }
+
+#[test]
+fn what_the_hub_itself_sends_arrives_whatever_its_role() {
+    let replaced = THREE
+        .replace("hub: { host: 10.0.0.1, backups: [spare] }", "third: { host: 10.0.0.3, backups: [spare] }")
+        .replace("third: {}", "hub: {}");
+    for order in orders(&FIVE).into_iter().step_by(11) {
+        let mut lab = lab_of(THREE);
+        let mut next = 0;
+        for text in [replaced.as_str(), THREE] {
+            for name in &order {
+                lab.edit(name, text);
+                for _ in 0..20 {
+                    lab.publish("hub", "line/temp", &next.to_string());
+                    next += 1;
+                    lab.millis(20);
+                }
+            }
+            lab.seconds(40);
+            assert_eq!(lab.heard("office"), expected(0..next), "in the order {order:?}");
+        }
+    }
+}
