@@ -11,6 +11,10 @@
 //!    └───── handle_link_down; `miss` beats missed; not wanted ─────── Suspect ────────┘
 //!
 //!   A link that comes up uncalled (a broker dialled us) takes any state to Up.
+//!
+//! A home that does not answer a beat is dialled once more while its link stands, for that may have come to a halt over
+//! lost packets while the machine is well; the new link takes the place of the old one. If it is dead, nothing comes of
+//! that, and the link goes down in its time.
 //! ```
 //!
 //! The home of a client, over its links:
@@ -53,6 +57,8 @@ use crate::topology::model::{Failback, Failover, Heartbeat};
 pub const WARM: usize = 2;
 /// A dial without an answer counts as failed after this: two repeats of a lost first packet fit in.
 pub const DIAL_MAX: Duration = Duration::from_secs(4);
+/// How often a home that falls silent is dialled again, once for each beat that it does not answer.
+pub const REDIALS_MAX: u32 = 2;
 /// So long after its start a client takes a better broker without hold-down: which came first was chance.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
@@ -212,6 +218,14 @@ impl Home {
         }
     }
 
+    /// It has heard a beat of ours that it had not heard before.
+    pub fn handle_answered(&mut self, name: &Name, now: Now) {
+        if let Some(at) = self.index(name) {
+            self.peers[at].answered(now);
+            self.settle(now);
+        }
+    }
+
     /// It says how often it beats.
     pub fn handle_tempo(&mut self, name: &Name, every: Duration) {
         if let Some(at) = self.index(name) {
@@ -297,10 +311,11 @@ impl Home {
         self.promotion.as_ref().map(|promotion| &promotion.name)
     }
 
-    /// Judge a link that is not ours to dial, by the same rules: the shell's links from other machines.
+    /// Whether a link that is not ours to dial has been silent for so long that nothing will come by it any more: twice
+    /// as long as its own end waits, which may be just about to replace it.
     #[must_use]
-    pub fn life(&self, pulse: &Pulse, now: Now) -> Life {
-        if self.patience.holds(now) { Life::Well } else { pulse.life(self.rules.heartbeat, now) }
+    pub fn is_gone(&self, pulse: &Pulse, now: Now) -> bool {
+        !self.patience.holds(now) && now >= pulse.gone_at(self.rules.heartbeat)
     }
 
     fn index(&self, name: &Name) -> Option<usize> {
@@ -322,6 +337,7 @@ impl Home {
     fn settle(&mut self, now: Now) {
         self.judge(now);
         self.choose(now);
+        self.dial_again(now);
         self.reach(now);
         self.beat(now);
         self.due = self.earliest(now);
@@ -348,6 +364,20 @@ impl Home {
                 peer.fail(longest, &mut self.dice, now);
                 self.commands.push_back(Command::Drop(peer.name.clone()));
             }
+        }
+    }
+
+    /// Where the home leaves beats unanswered: a fresh link to it, if it still lives.
+    fn dial_again(&mut self, now: Now) {
+        let every = self.rules.heartbeat.every;
+        let home = self.home.as_ref().and_then(|home| self.index(home)).filter(|_| !self.patience.holds(now));
+        let Some(peer) = home.map(|at| &mut self.peers[at]) else { return };
+        let before = peer.redials;
+        while peer.dial_again_at(every).is_some_and(|at| now >= at) {
+            peer.redials += 1;
+        }
+        if peer.redials > before {
+            self.commands.push_back(Command::Dial(peer.name.clone()));
         }
     }
 
@@ -493,6 +523,7 @@ impl Home {
         }
         if let Some(home) = self.home.as_ref().and_then(|home| self.index(home)) {
             self.returns(home, now).map(|(_, from)| patient(from)).for_each(&mut consider);
+            self.peers[home].dial_again_at(beat.every).map(patient).into_iter().for_each(&mut consider);
         }
         due
     }

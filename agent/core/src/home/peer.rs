@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::REDIALS_MAX;
 use super::backoff::{Backoff, Dice, WAIT_MAX_IN_NEED, WAIT_MIN};
 use super::pulse::Pulse;
 use crate::ids::Name;
@@ -51,6 +52,9 @@ pub struct Peer {
     pub since: Now,
     pub linked_since: Now,
     pub pulse: Pulse,
+    /// When it showed last that it hears us, and how often it was dialled anew since.
+    pub answered: Now,
+    pub redials: u32,
     pub pace: Pace,
     /// Up and in step without a break since then, and the jitter drawn for this stretch.
     pub good: Option<(Now, Duration)>,
@@ -69,6 +73,8 @@ impl Peer {
             since: now,
             linked_since: now,
             pulse: Pulse::new(now),
+            answered: now,
+            redials: 0,
             pace: Pace::Behind,
             good: None,
             backoff: Backoff::default(),
@@ -86,9 +92,21 @@ impl Peer {
         self.enter(State::Up, now);
         self.linked_since = now;
         self.pulse = Pulse::new(now);
+        self.answered(now);
         self.pace = Pace::Behind;
         self.good = None;
         self.dial_at = None;
+    }
+
+    pub fn answered(&mut self, now: Now) {
+        self.answered = now;
+        self.redials = 0;
+    }
+
+    /// When to dial it anew though its link stands: a quarter of a beat after the next answer was to come.
+    pub fn dial_again_at(&self, every: Duration) -> Option<Now> {
+        let again = self.state.is_linked() && self.redials < REDIALS_MAX;
+        again.then(|| self.answered.after(every.saturating_mul(self.redials + 1).saturating_add(every / 4)))
     }
 
     /// Whether this makes a difference.

@@ -70,6 +70,11 @@ impl Pulse {
         self.missed_at(beat, beat.miss)
     }
 
+    #[must_use]
+    pub fn gone_at(&self, beat: Heartbeat) -> Now {
+        self.missed_at(beat, beat.miss.saturating_mul(2))
+    }
+
     /// When the last of so many beats is overdue: a quarter of a beat after it was to come.
     fn missed_at(&self, beat: Heartbeat, missed: u32) -> Now {
         let every = beat.every.max(self.tempo);

@@ -6,7 +6,7 @@ use super::link::{Attached, Link, LinkId, Phase, Side};
 use super::{Action, Node};
 use crate::envelope::SenderId;
 use crate::frame::{Beat, Frame, Fresh, Hello, VERSION, decode, encode};
-use crate::home::{Life, Pace};
+use crate::home::Pace;
 use crate::ids::Name;
 use crate::stream::StreamId;
 use crate::time::Now;
@@ -374,6 +374,8 @@ impl Node {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.beat_heard = beat.number;
         link.beat_heard_at = now;
+        let is_answer = beat.heard > link.beat_answered;
+        link.beat_answered = link.beat_answered.max(beat.heard);
         if beat.heard == link.beat_sent && beat.heard != 0 {
             let there = u64::from(beat.heard_ago_us);
             let whole = u64::try_from(now.since(link.beat_sent_at).as_micros()).unwrap_or(u64::MAX);
@@ -386,6 +388,9 @@ impl Node {
             self.home.handle_tempo(&peer, every);
             let pace = if beat.in_step { Pace::InStep } else { Pace::Behind };
             self.home.handle_beat(&peer, pace, now);
+            if is_answer {
+                self.home.handle_answered(&peer, now);
+            }
         } else {
             // Clients beat; we answer.
             self.send_beat(id, now);
@@ -482,7 +487,7 @@ impl Node {
 
     /// Links of clients that have fallen silent; those of brokers are judged by `home`.
     pub(super) fn judge_clients(&mut self, now: Now) {
-        let silent = |link: &Link| self.home.life(&link.pulse, now) == Life::Dead && link.phase != Phase::Closing;
+        let silent = |link: &Link| self.home.is_gone(&link.pulse, now) && link.phase != Phase::Closing;
         let counted = |id: &LinkId, link: &Link| link.is_broker && self.by_peer.get(&link.peer) == Some(id);
         let dead = self.links.iter().filter(|(id, link)| !counted(id, link) && silent(link));
         let dead: Vec<LinkId> = dead.map(|(id, _)| *id).collect();

@@ -73,6 +73,8 @@ pub struct Link {
     pub pulse: Pulse,
     pub beat_sent: u32,
     pub beat_sent_at: Now,
+    /// The newest of ours that the other side says it has heard.
+    pub beat_answered: u32,
     pub beat_heard: u32,
     pub beat_heard_at: Now,
     pub rtt_us: Option<u64>,
@@ -122,6 +124,7 @@ impl Link {
             pulse: Pulse::new(now),
             beat_sent: 0,
             beat_sent_at: now,
+            beat_answered: 0,
             beat_heard: 0,
             beat_heard_at: now,
             rtt_us: None,

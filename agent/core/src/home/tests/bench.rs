@@ -43,6 +43,8 @@ pub enum Mood {
     Gone,
     /// The network to it is cut, or it is frozen: nothing comes back.
     Silent,
+    /// The link has come to a halt over lost packets; a new one would do.
+    Halted,
 }
 
 pub const WELL: Mood = Mood::Well(Pace::InStep);
@@ -164,6 +166,10 @@ impl Bench {
         for to in due {
             match self.moods.get(&to) {
                 Some(Mood::Well(_)) => self.home.handle_link_up(&to, self.now),
+                Some(Mood::Halted) => {
+                    self.moods.insert(to.clone(), WELL);
+                    self.home.handle_link_up(&to, self.now);
+                }
                 Some(Mood::Gone) => self.home.handle_dial_failed(&to, self.now),
                 Some(Mood::Silent) | None => {}
             }
@@ -174,6 +180,7 @@ impl Bench {
             for (broker, mood) in self.moods.clone() {
                 if let (Mood::Well(pace), true) = (mood, self.is_linked(&broker)) {
                     self.home.handle_beat(&broker, pace, self.now);
+                    self.home.handle_answered(&broker, self.now);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Command, DIAL_MAX, Dice, Pace, Role, State, WAIT_MAX, WAIT_MAX_IN_NEED, WAIT_MIN};
+use super::super::{Command, DIAL_MAX, Dice, Pace, REDIALS_MAX, Role, State, WAIT_MAX, WAIT_MAX_IN_NEED, WAIT_MIN};
 use super::bench::{Bench, EVERY, HOLD, Mood, WELL, ms, name, rules, secs};
 use crate::topology::model::{Failback, Heartbeat};
 
@@ -67,6 +67,42 @@ fn one_word_from_a_suspect_home_clears_it() {
     bench.pass_until("hub", State::Suspect);
     bench.home.handle_heard(&name("hub"), bench.now);
     assert_eq!((bench.state("hub"), bench.home()), (State::Up, Some("hub")));
+}
+
+#[test]
+fn a_link_that_has_come_to_a_halt_is_replaced_and_its_broker_stays_home() {
+    let mut bench = Bench::client(ORDER);
+    bench.pass(secs(5));
+    let before = bench.homes().len();
+    bench.set("hub", Mood::Halted);
+    bench.pass(secs(2));
+    let homes: Vec<String> = bench.homes().drain(before..).map(|(_, home)| home).collect();
+    assert_eq!((bench.home(), homes), (Some("hub"), vec!["hub".to_owned()]), "attached anew, to the same");
+    assert_eq!(bench.home.changes(), 1);
+}
+
+#[test]
+fn a_home_that_hears_nothing_is_dialled_anew_though_it_is_heard() {
+    let mut bench = Bench::client(&["hub"]);
+    bench.pass(secs(5));
+    bench.set("hub", Mood::Silent);
+    let before = bench.dials("hub").len();
+    for _ in 0..10 {
+        bench.pass(EVERY);
+        bench.home.handle_heard(&name("hub"), bench.now);
+    }
+    assert_eq!((bench.state("hub"), bench.dials("hub").len() - before), (State::Up, REDIALS_MAX as usize));
+}
+
+#[test]
+fn a_silent_home_is_dialled_anew_once_a_beat_and_no_other_broker_is() {
+    let mut bench = Bench::client(ORDER);
+    bench.pass(secs(5));
+    ["hub", "spare"].iter().for_each(|broker| bench.set(broker, Mood::Silent));
+    let before = ["hub", "spare"].map(|broker| bench.dials(broker).len());
+    bench.pass_until_unheard("hub", FOUND_OUT - ms(20));
+    let dials = ["hub", "spare"].map(|broker| bench.dials(broker).len());
+    assert_eq!([dials[0] - before[0], dials[1] - before[1]], [REDIALS_MAX as usize, 0]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn every_state_takes_every_input_as_the_table_says() {
         (Up, Beat, Some(Up), vec![]),
         (Up, LinkDown, Some(Down), vec![detached.clone()]),
         (Up, DialFailed, Some(Up), vec![]),
-        (Up, Silence, Some(Suspect), vec![]),
+        (Up, Silence, Some(Suspect), vec![dial(), dial()]),
         (Up, Removed, None, vec![detached.clone(), drop()]),
         (Suspect, LinkUp, Some(Up), vec![attach()]),
         (Suspect, Heard, Some(Up), vec![]),
