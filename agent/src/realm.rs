@@ -24,6 +24,7 @@ use crate::doors::DoorId;
 use crate::keeping::{self, Keeping, Room};
 use crate::links::{self, Links, Network};
 use crate::pages::Pages;
+use crate::store::Health;
 use crate::wire::{Inside, Wire};
 
 /// A deadline that was missed by this much shows that something is stuck.
@@ -352,6 +353,8 @@ impl Realm {
             let now = standing.borrow_and_update().clone();
             if now.health != health {
                 keeping::tell(&self.0.keeping.view().folder, &now.health);
+                let room = now.health == Health::Fine;
+                self.with_broker(|broker, now| broker.handle_disk_room(room, now));
             }
             if now.stored > stored {
                 self.0.agent.borrow_mut().handle_stored(Ticket(now.stored.0), self.now());

@@ -8,11 +8,14 @@
 use std::collections::BTreeSet;
 
 use super::message::Shared;
+use super::session::Granted;
 use super::session::Unsettled;
 use super::table::Key;
 use super::{Action, Broker, Ticket, figures};
-use crate::mqtt::packet::{PacketId, QoS, Reason, Version};
+use crate::mqtt::packet::{PacketId, Publish, QoS, Reason, Version};
+use crate::promise::promise;
 use crate::time::Now;
+use crate::topology::model::Ack;
 
 /// Topics that every program may subscribe to and none may publish to: hobnail itself speaks there.
 pub(super) const OWN: &str = "$hobnail/";
@@ -39,7 +42,9 @@ impl OfferId {
 pub(super) struct Outward {
     /// It takes nothing that it would have to keep.
     full: bool,
-    /// Connections whose publish waits for it.
+    /// The same of the disk.
+    disk_full: bool,
+    /// Connections whose publish waits for either.
     waiting: BTreeSet<Key>,
     offers: u64,
 }
@@ -85,8 +90,30 @@ impl Broker {
         self.settle(now);
     }
 
+    /// The disk takes nothing more, or takes everything again.
+    pub fn handle_disk_room(&mut self, room: bool, now: Now) {
+        self.outward.disk_full = !room;
+        if room {
+            self.let_them_try();
+        }
+        self.settle(now);
+    }
+
+    /// Whether it would be answered only once it is on a disk that takes nothing.
+    pub(super) fn lacks_a_disk(&self, topic: &str, packet: &Publish<'_>, found: &[(Key, Granted)]) -> bool {
+        let waits = |(key, _): &(Key, Granted)| self.sessions.get(*key).is_some_and(|to| to.durable().is_some());
+        self.outward.disk_full
+            && promise(&self.settings.topics, topic, packet.qos, packet.retain).ack > Ack::Memory
+            && (self.settings.outward || packet.retain || found.iter().any(waits))
+    }
+
     fn outward_has_room(&mut self) {
         self.outward.full = false;
+        self.let_them_try();
+    }
+
+    /// Those who wait find out themselves whether there is room for theirs.
+    fn let_them_try(&mut self) {
         for conn in std::mem::take(&mut self.outward.waiting) {
             self.resume(conn);
         }

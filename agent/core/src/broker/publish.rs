@@ -100,7 +100,7 @@ impl Broker {
         let mut found = std::mem::take(&mut self.found);
         self.matches(topic, &mut found);
         let size = message::size(topic, packet.payload, packet.props.as_bytes());
-        let flow = match self.room(&found, packet.qos, size, version) {
+        let flow = match self.room(topic, packet, &found, size, version) {
             Room::Enough => {
                 let message = self.message(topic, packet, now);
                 self.accept_from(conn, session, packet, message, &found, now);
@@ -171,12 +171,13 @@ impl Broker {
         }
     }
 
-    /// Whether a message of this QoS can be taken now, for everyone who has a right to all of them.
-    fn room(&self, found: &[(Key, Granted)], qos: QoS, size: u64, version: Version) -> Room {
-        if qos != QoS::AtMostOnce && self.outward_is_full() {
+    /// Whether a message can be taken now, for everyone who has a right to all of them.
+    fn room(&self, topic: &str, packet: &Publish<'_>, found: &[(Key, Granted)], size: u64, version: Version) -> Room {
+        let is_kept = || self.outward_is_full() || self.lacks_a_disk(topic, packet, found);
+        if packet.qos != QoS::AtMostOnce && is_kept() {
             return if version == Version::V5 { Room::Refuse } else { Room::WaitForOutward };
         }
-        match self.room_here(found, qos, size) {
+        match self.room_here(found, packet.qos, size) {
             RoomHere::Enough => Room::Enough,
             RoomHere::Behind(who) => Room::WaitFor(who),
             RoomHere::Blocked(_) | RoomHere::NoMemoryFor(_) if version == Version::V5 => Room::Refuse,

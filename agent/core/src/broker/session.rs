@@ -44,6 +44,12 @@ impl Queued {
     pub fn new(message: Place, qos: QoS) -> Self {
         Self { message, qos, retain: false, shared: false, ids: Ids::default(), turn: 0, kept: None, failed: 0 }
     }
+
+    /// It waited before this life began, so nobody knows whether it was sent already.
+    #[must_use]
+    pub fn is_of_another_life(&self) -> bool {
+        self.kept.is_some_and(|kept| kept.by == Ticket::default())
+    }
 }
 
 /// Subscription identifiers; nearly always none or one.

@@ -1,5 +1,6 @@
 mod bench;
 mod connect;
+mod disk_room;
 mod durable;
 mod figures;
 mod flow;

@@ -1,0 +1,115 @@
+//! One machine with an agent of the real binary that is killed and started again on the same state.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Machine {
+    folder: tempfile::TempDir,
+    name: String,
+    state: PathBuf,
+    pub door: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Machine {
+    /// One machine of a network of its own, with these lines more in its topology. It does not run yet.
+    pub fn solo(more: &str) -> Self {
+        let door = free_address();
+        let topology = format!(
+            "version: 1\nnetwork: test\ndoors: {{ programs: \"{door}\" }}\nbrokers:\n  solo: {{ host: localhost }}\n{more}\n"
+        );
+        Self::of(&topology, "solo", door)
+    }
+
+    pub fn of(topology: &str, name: &str, door: SocketAddr) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        std::fs::write(folder.path().join("topology.yaml"), topology).expect("written");
+        let state = folder.path().join("state");
+        Self { folder, name: name.into(), state, door, child: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Keep the state there instead of in its own folder.
+    pub fn keep_in(&mut self, state: &Path) {
+        self.state = state.to_owned();
+    }
+
+    /// `hobnail` with this machine's places.
+    pub fn hobnail(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+        command.args(args).env_remove("HOBNAIL_KEYS").env_remove("HOBNAIL_NAME");
+        command.env("HOBNAIL_CONTROL", self.path("control")).env("HOBNAIL_STATE", &self.state);
+        command
+    }
+
+    /// Start the agent, and wait until it says that it serves.
+    pub fn start(&mut self) {
+        let topology = self.path("topology.yaml");
+        let mut command = self.hobnail(&["run", &topology.to_string_lossy(), "--name", &self.name]);
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
+        let mut line = String::new();
+        // Where it ends before, the line is empty.
+        let _ = BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line);
+        self.child = Some(child);
+        assert!(line.starts_with("hobnail "), "it does not serve:\n{}", self.log());
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it lives");
+        child.wait().expect("a child");
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.hobnail(&["status", "--json"]).output().expect("it runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- {} ---\n{}", self.name, lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
+        if let Some(child) = &mut self.child {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// Wait for it, with a limit.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
