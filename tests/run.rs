@@ -5,6 +5,7 @@ mod run {
     mod control;
     mod doctor;
     mod manager;
+    mod saving;
     mod together;
 }
 

@@ -34,6 +34,18 @@ pub enum Cause {
     Rollback,
 }
 
+impl Cause {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Edit => "edit",
+            Self::Command => "command",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub number: u64,
@@ -47,7 +59,7 @@ pub struct Entry {
 }
 
 /// A file that was to be an entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
     pub file: PathBuf,
     pub why: String,

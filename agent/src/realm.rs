@@ -13,7 +13,7 @@ use hobnail_core::agent::{Action, Agent};
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Ticket, Verdict};
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
-use hobnail_core::node::{self, Identity, LinkId, Node, Pong, Side};
+use hobnail_core::node::{self, Came, Identity, LinkId, Node, Pong, Side};
 use hobnail_core::time::Now;
 use hobnail_core::topology::model::Store;
 use tokio::sync::Notify;
@@ -281,6 +281,26 @@ impl Realm {
     pub fn pong(&self, number: u64) -> Pong {
         let now = self.now();
         self.0.agent.borrow_mut().with_node(now, |node| node.take_pong(number)).unwrap_or(Pong::Forgotten)
+    }
+
+    /// What other machines are told when they ask what runs here.
+    pub fn show_text(&self, text: &[u8]) {
+        self.with_node(|node, _| node.handle_text(text));
+    }
+
+    /// Ask for a page of what that machine runs by; `take_page` has it once it came. `None` where there is no network.
+    #[must_use]
+    pub fn want_page(&self, machine: &Name, part: u16) -> Option<u64> {
+        let now = self.now();
+        let number = self.0.agent.borrow_mut().with_node(now, |node| node.handle_page_wanted(machine, part, now));
+        self.drain();
+        number
+    }
+
+    #[must_use]
+    pub fn take_page(&self, number: u64) -> Option<Came> {
+        let now = self.now();
+        self.0.agent.borrow_mut().with_node(now, |node| node.take_page(number)).flatten()
     }
 
     /// Whether deadlines are met: the thread gets its turns, and the task that keeps time is alive.

@@ -18,8 +18,10 @@ use tracing::{info, warn};
 
 use crate::auth::{Prover, accounts};
 use crate::change::boot::Boot;
+use crate::change::keeper::{Good, Keeper};
 use crate::change::watch::Watch;
-use crate::change::{self, Asker, Changes, Files};
+use crate::change::wish::Asker;
+use crate::change::{Changes, Files};
 use crate::control::{self, Desk, Origin};
 use crate::history::{Cause, History};
 use crate::keeping::Keeping;
@@ -72,7 +74,7 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let hangup = signal(SignalKind::hangup()).context("failed to watch for SIGHUP")?;
 
-    let Boot { wanted, topology, texts, origin, pending } = boot;
+    let Boot { wanted, topology, texts, held, origin, pending } = boot;
     let history = History::at(places.state.topologies());
     let running = begin(wanted, places)?;
     let realm = running.realm().clone();
@@ -81,7 +83,7 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     spawn_local(realm.clone().keep_stored());
 
     let (asker, asked) = Asker::new();
-    let desk = Rc::new(Desk::new(&running, &texts, origin, asker));
+    let desk = Rc::new(Desk::new(&running, &held, origin, asker, history.clone()));
     if let Some(pending) = &pending {
         desk.set_outcome(pending);
     }
@@ -96,14 +98,16 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     let manager = Rc::new(Manager::from_env());
     manager.ready(&desk.state());
     spawn_local(keep_informed(manager.clone(), desk.clone(), realm.clone()));
+    let keeper = Keeper::start(history.clone());
     if origin == Origin::File {
-        let (history, texts, topology) = (history.clone(), texts.clone(), desk.topology());
-        spawn_local(async move { change::keep(&history, Cause::Boot, texts, &topology).await });
+        let (what, texts, fingerprint) = (String::new(), texts.clone(), desk.topology());
+        keeper.keep(Good { cause: Cause::Boot, what, texts, fingerprint }).await;
     }
     let watch = places.watch.then(|| Watch::new(&texts));
     let files = places.files.clone();
     let retry = pending.is_some();
-    let mut changes = Changes { running, files, history, desk: desk.clone(), topology, retry, found: false };
+    let mut changes =
+        Changes { running, files, history, keeper, desk: desk.clone(), held, topology, retry, found: false };
     let found = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,

@@ -1,6 +1,6 @@
 //! The files of a topology as texts in memory: checked, edited and compared without touching those on the disk.
 
-use std::fs;
+use std::path;
 
 use hobnail_core::topology::report::SourceFile;
 use hobnail_core::topology::{Edit, EditError, Loaded, Report, SecretFact, SecretFile, Surroundings, edit, load};
@@ -41,6 +41,14 @@ impl Texts {
         self.0.iter().map(|file| file.name.len() + file.text.len()).sum()
     }
 
+    /// The same with paths that mean the same in every folder.
+    #[must_use]
+    pub fn absolute(&self) -> Self {
+        let whole =
+            |name: &str| path::absolute(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string());
+        Self(self.0.iter().map(|file| Text { name: whole(&file.name), text: file.text.clone() }).collect())
+    }
+
     /// Check these as if they were on the disk. A file that only a new `include` names is read from there.
     pub fn load(&self, disk: &mut Disk) -> Loaded {
         load(self.name(), &mut Overlay { texts: self, disk })
@@ -74,15 +82,9 @@ impl Texts {
         self.0.iter().filter(|file| !base.0.contains(file))
     }
 
-    /// Those that are not on the disk as they are here, and why.
     #[must_use]
-    pub fn not_on_disk(&self) -> Vec<(&Text, String)> {
-        let why = |file: &Text| match fs::read(&file.name) {
-            Ok(bytes) if bytes == file.text.as_bytes() => None,
-            Ok(_) => Some("it was changed".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        self.0.iter().filter_map(|file| Some((file, why(file)?))).collect()
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|file| file.name == name).map(|file| file.text.as_str())
     }
 }
 

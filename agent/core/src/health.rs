@@ -54,6 +54,7 @@ pub enum Code {
     ReloadRefused,
     ConfirmNeeded,
     RestartNeeded,
+    NotSaved,
     WrongPasswords,
     ForeignPages,
     RightsRefused,
@@ -95,6 +96,7 @@ impl Code {
         Self::ReloadRefused,
         Self::ConfirmNeeded,
         Self::RestartNeeded,
+        Self::NotSaved,
         Self::WrongPasswords,
         Self::ForeignPages,
         Self::RightsRefused,
@@ -137,6 +139,7 @@ impl Code {
             Self::ReloadRefused => "reload-refused",
             Self::ConfirmNeeded => "confirm-needed",
             Self::RestartNeeded => "restart-needed",
+            Self::NotSaved => "not-saved",
             Self::WrongPasswords => "wrong-passwords",
             Self::ForeignPages => "foreign-pages",
             Self::RightsRefused => "rights-refused",
@@ -164,7 +167,7 @@ impl Code {
             Self::DeadlinesMissed | Self::ReloadRefused | Self::SafeMode | Self::LastGoodTopology => Grade::Problem,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
             Self::ConfirmNeeded | Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
-            Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors => Grade::Note,
+            Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors | Self::NotSaved => Grade::Note,
         }
     }
 
@@ -245,6 +248,7 @@ impl Code {
                 "`hobnail reload --dry-run` shows what it would do; `hobnail reload --confirm` if that is meant, else mend the file"
             }
             Self::ReloadRefused => "`hobnail check FILE` shows what is wrong; the old topology is in force until then",
+            Self::NotSaved => "`hobnail save` writes them; `hobnail diff` shows them; a restart forgets them",
             Self::RestartNeeded => "restart this agent when it suits: `systemctl restart hobnail`",
             Self::WrongPasswords => "a device has an old password, or somebody guesses: the log names the addresses",
             Self::ForeignPages => {

@@ -16,7 +16,7 @@ use hobnail_core::topology::model::{Failover, Heartbeat, Limits, Store, WhenFull
 use tracing::{error, warn};
 
 use super::outcome::Outcome;
-use super::{Files, Read, Unread};
+use super::{Files, Held, Read, Unread};
 use crate::control::Origin;
 use crate::history::History;
 use crate::running::Wanted;
@@ -37,6 +37,8 @@ pub struct Boot {
     pub topology: Option<Topology>,
     /// Of the files as they are now, for whoever watches them.
     pub texts: Texts,
+    /// What is in force.
+    pub held: Held,
     pub origin: Origin,
     /// Why it is not the file.
     pub pending: Option<Outcome>,
@@ -57,27 +59,25 @@ impl Boot {
         let (outcome, texts) = match files.read() {
             Ok(Read { texts, topology, assignment: Some(assignment), .. }) => {
                 let wanted = Wanted { assignment, common: Common::of(&topology), provisional: false };
-                return Ok(Self { wanted, topology: Some(topology), texts, origin: Origin::File, pending: None });
+                let held = Held { texts: texts.clone(), on_disk: texts.clone(), unsaved: Vec::new() };
+                return Ok(Self { wanted, topology: Some(topology), texts, held, origin: Origin::File, pending: None });
             }
-            Ok(Read { texts, topology, me, assignment: None }) => (no_place(&topology, &me), texts),
+            Ok(Read { texts, topology, me, assignment: None, .. }) => (no_place(&topology, &me), texts),
             Err(Unread { texts, outcome }) => (outcome, texts),
         };
-        if let Some((wanted, topology)) = last_good(files, state) {
+        if let Some((wanted, topology, in_force)) = last_good(files, state) {
+            let held = Held { texts: in_force, ..Held::default() };
             error!(why = outcome.error, "the topology is no good: the last good one is in force");
-            return Ok(Self {
-                wanted,
-                topology: Some(topology),
-                texts,
-                origin: Origin::LastGood,
-                pending: Some(outcome),
-            });
+            let (topology, pending) = (Some(topology), Some(outcome));
+            return Ok(Self { wanted, topology, texts, held, origin: Origin::LastGood, pending });
         }
         if starter == Starter::Person {
             return Err(outcome);
         }
         error!(why = outcome.error, "the topology is no good, and there is no earlier one: only programs are served");
         let wanted = Wanted { assignment: nothing(files), common: Common::default(), provisional: true };
-        Ok(Self { wanted, topology: None, texts, origin: Origin::Nothing, pending: Some(outcome) })
+        let held = Held::default();
+        Ok(Self { wanted, topology: None, texts, held, origin: Origin::Nothing, pending: Some(outcome) })
     }
 }
 
@@ -88,7 +88,7 @@ fn no_place(topology: &Topology, me: &Name) -> Outcome {
 }
 
 /// The newest topology that an agent of this computer ran by which had this file.
-fn last_good(files: &Files, state: Option<&Path>) -> Option<(Wanted, Topology)> {
+fn last_good(files: &Files, state: Option<&Path>) -> Option<(Wanted, Topology, Texts)> {
     let root = state_dir::root(state);
     let named = files.name.clone().or_else(|| std::env::var("HOBNAIL_NAME").ok()).filter(|name| !name.is_empty());
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
@@ -107,7 +107,7 @@ fn last_good(files: &Files, state: Option<&Path>) -> Option<(Wanted, Topology)> 
     found.into_iter().rev().find_map(|(_, machine)| from(&machine, files))
 }
 
-fn from(machine: &Path, files: &Files) -> Option<(Wanted, Topology)> {
+fn from(machine: &Path, files: &Files) -> Option<(Wanted, Topology, Texts)> {
     let me = Name::new(machine.file_name()?.to_str()?).ok()?;
     let entry = History::at(machine.join("topologies")).newest()?;
     if absolute(entry.texts.name()).ok()? != absolute(&files.topology).ok()? {
@@ -119,7 +119,7 @@ fn from(machine: &Path, files: &Files) -> Option<(Wanted, Topology)> {
         return None;
     };
     let assignment = assign(&topology, &me).ok()?;
-    Some((Wanted { assignment, common: Common::of(&topology), provisional: false }, topology))
+    Some((Wanted { assignment, common: Common::of(&topology), provisional: false }, topology, entry.texts))
 }
 
 /// In no order that means anything.

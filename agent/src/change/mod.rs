@@ -10,8 +10,10 @@
 //! stay as it is, and never means defaults.
 
 pub mod boot;
+pub mod keeper;
 pub mod outcome;
 pub mod watch;
+pub mod wish;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,22 +27,23 @@ use hobnail_core::plan::Step;
 use hobnail_core::topology::Topology;
 use hobnail_core::topology::report::Colour;
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use self::keeper::{Good, Keeper};
 use self::outcome::{Outcome, Verdict};
 use self::watch::Watch;
-use crate::control::Desk;
-use crate::history::{Cause, History, Run};
+use self::wish::{Ask, Asked, Manner, What};
+use crate::control::{Desk, Origin};
+use crate::history::History;
 use crate::manager::Manager;
 use crate::running::{Running, Wanted};
 use crate::texts::Texts;
 use crate::topology_files::Disk;
 use crate::whoami::whoami_in;
 
-/// Questions that wait for their turn; one more is told to come again.
-const ASKS_MAX: usize = 16;
+/// Changes that are told as not saved; of more, the newest.
+const UNSAVED_MAX: usize = 50;
 /// What could not be made ready, such as a door whose port is taken, is tried again this often.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// After a change an agent that had a home has to have one again within this, or the topology is not kept as good.
@@ -59,6 +62,8 @@ pub struct Files {
 /// A topology that was read, and what it makes of this machine.
 pub struct Read {
     pub texts: Texts,
+    /// What the files say, where they were looked at.
+    pub on_disk: Option<Texts>,
     pub topology: Topology,
     pub me: Name,
     /// `None`: it has no place for this machine.
@@ -85,46 +90,39 @@ impl Files {
             return Err(Unread { texts, outcome: Outcome::bad(error, report) });
         };
         match whoami_in(&topology, self.name.as_deref()) {
-            Ok(me) => Ok(Read { assignment: assign(&topology, &me).ok(), texts, topology, me }),
+            Ok(me) => {
+                let on_disk = Some(texts.clone());
+                Ok(Read { assignment: assign(&topology, &me).ok(), texts, on_disk, topology, me })
+            }
             Err(error) => Err(Unread { texts, outcome: Outcome::failed(error.to_string()) }),
         }
     }
 }
 
-/// How much is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// What takes away much waits.
-    Cautious,
-    /// Somebody has said that it is meant.
-    Confirmed,
+/// What runs as texts, and what of that is in the files.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    pub texts: Texts,
+    /// What the files held when they were last in force; nothing where they never were.
+    pub on_disk: Texts,
+    /// Changes made at run time that are not in the files, the oldest first.
+    pub unsaved: Vec<String>,
 }
 
-/// What may be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    Reload(Trust),
-    /// Only what would be done.
-    DryRun,
-}
-
-/// The asking end.
-#[derive(Clone)]
-pub struct Asker(mpsc::Sender<(Ask, oneshot::Sender<Outcome>)>);
-pub type Asked = mpsc::Receiver<(Ask, oneshot::Sender<Outcome>)>;
-
-impl Asker {
-    #[must_use]
-    pub fn new() -> (Self, Asked) {
-        let (ask, asked) = mpsc::channel(ASKS_MAX);
-        (Self(ask), asked)
-    }
-
-    /// `None` where too many ask, or the agent stops.
-    pub async fn ask(&self, ask: Ask) -> Option<Outcome> {
-        let (answer, answered) = oneshot::channel();
-        self.0.try_send((ask, answer)).ok()?;
-        answered.await.ok()
+impl Held {
+    fn take(&mut self, texts: Texts, what: &What, on_disk: Option<Texts>) {
+        self.on_disk = on_disk.unwrap_or_else(|| std::mem::take(&mut self.on_disk));
+        self.texts = texts;
+        match what {
+            _ if self.texts == self.on_disk => self.unsaved.clear(),
+            What::Files => {}
+            What::Edits(_) | What::Earlier(_) => {
+                self.unsaved.push(what.words());
+                if self.unsaved.len() > UNSAVED_MAX {
+                    self.unsaved.remove(0);
+                }
+            }
+        }
     }
 }
 
@@ -133,7 +131,9 @@ pub struct Changes {
     pub running: Running,
     pub files: Files,
     pub history: History,
+    pub keeper: Keeper,
     pub desk: Rc<Desk>,
+    pub held: Held,
     /// `None` in safe mode.
     pub topology: Option<Topology>,
     /// Something was not as it has to be: it is looked at again.
@@ -157,9 +157,9 @@ impl Changes {
                 () = edited(&mut watch) => None,
                 () = tokio::time::sleep(RETRY_EVERY), if self.retry => None,
             };
-            let ask = next.as_ref().map_or(Ask::Reload(Trust::Cautious), |(ask, _)| *ask);
-            let (outcome, texts) = self.look(ask).await;
-            if let Some(watch) = &mut watch {
+            let ask = next.as_ref().map_or(Ask::files(Manner::Cautious), |(ask, _)| ask.clone());
+            let (outcome, texts) = self.look(&ask).await;
+            if let (Some(watch), What::Files) = (&mut watch, &ask.what) {
                 watch.follow(&texts);
             }
             manager.ready(&self.desk.state());
@@ -170,30 +170,30 @@ impl Changes {
         }
     }
 
-    /// Read the files, and do as they say.
-    async fn look(&mut self, ask: Ask) -> (Outcome, Texts) {
-        let files = self.files.clone();
+    /// Read what is asked for, and do as it says. The texts are those that were read.
+    async fn look(&mut self, ask: &Ask) -> (Outcome, Texts) {
+        let (files, history, held, what) =
+            (self.files.clone(), self.history.clone(), self.held.clone(), ask.what.clone());
         // A network file system may hang: not in the thread that serves.
-        let read = spawn_blocking(move || files.read()).await.unwrap_or_else(|error| {
+        let read = spawn_blocking(move || what.read(&files, &history, &held)).await.unwrap_or_else(|error| {
             let outcome = Outcome::failed(format!("failed to read the topology: {error}"));
             Err(Unread { texts: Texts::default(), outcome })
         });
         let (outcome, texts) = match read {
             Ok(read) => {
-                let texts = read.texts.clone();
-                (self.take(read, ask).await, texts)
+                let on_disk = read.on_disk.clone();
+                (self.take(read, ask).await, on_disk.unwrap_or_default())
             }
             Err(Unread { texts, outcome }) => (outcome, texts),
         };
-        if ask != Ask::DryRun {
-            self.retry = matches!(outcome.verdict, Verdict::Bad | Verdict::Failed);
-            self.tell(&outcome);
+        if ask.manner != Manner::DryRun {
+            self.tell(ask, &outcome);
         }
         (outcome, texts)
     }
 
-    async fn take(&mut self, read: Read, ask: Ask) -> Outcome {
-        let Read { texts, topology, me, assignment } = read;
+    async fn take(&mut self, read: Read, ask: &Ask) -> Outcome {
+        let Read { texts, on_disk, topology, me, assignment } = read;
         let now = self.running.wanted();
         let common = Common::of(&topology);
         let doubt = self.topology.as_ref().and_then(|running| caution(running, &topology, &me));
@@ -204,29 +204,31 @@ impl Changes {
         };
         let steps = self.running.plan(&wanted);
         let fingerprint = common.fingerprint.clone();
-        if let (Some(doubt), false) = (doubt, ask == Ask::Reload(Trust::Confirmed)) {
-            return Outcome::doubted(&doubt, &steps, fingerprint);
+        if let (Some(doubt), false) = (doubt, ask.manner == Manner::Confirmed) {
+            return Outcome::doubted(&doubt, &ask.what, &steps, fingerprint);
         }
         if self.topology.is_some() && steps.iter().any(|step| matches!(step, Step::Become { .. })) {
             return Outcome::restart(&steps, fingerprint);
         }
-        if ask == Ask::DryRun {
+        if ask.manner == Manner::DryRun {
             return Outcome::dry(&steps, fingerprint);
         }
         if self.topology.is_none() {
             self.found = true;
             return Outcome::applied(&steps, fingerprint);
         }
-        let same = self.topology.as_ref() == Some(&topology);
+        let (same, news) = (self.topology.as_ref() == Some(&topology), texts != self.held.texts);
         let had_home = self.running.has_home();
         let wanted = Wanted { assignment: wanted, common, provisional: false };
         match self.running.change(wanted).await {
             Err(error) => Outcome::failed(error.to_string()),
             Ok(steps) => {
                 self.topology = Some(topology);
-                self.desk.set_running(&self.running, &texts);
-                if !same {
-                    self.gate(texts, fingerprint.clone(), had_home);
+                self.held.take(texts, &ask.what, on_disk);
+                let origin = (ask.what == What::Files).then_some(Origin::File);
+                self.desk.set_running(&self.running, &self.held, origin);
+                if news {
+                    self.gate(&ask.what, fingerprint.clone(), had_home);
                 }
                 if same { Outcome::unchanged(fingerprint) } else { Outcome::applied(&steps, fingerprint) }
             }
@@ -234,8 +236,9 @@ impl Changes {
     }
 
     /// Keep it as the last good one, once the agent is well under it.
-    fn gate(&self, texts: Texts, fingerprint: Box<str>, had_home: bool) {
-        let (realm, history, desk) = (self.running.realm().clone(), self.history.clone(), self.desk.clone());
+    fn gate(&self, what: &What, fingerprint: Box<str>, had_home: bool) {
+        let (texts, cause, what) = (self.held.texts.clone(), what.cause(), what.words());
+        let (realm, keeper, desk) = (self.running.realm().clone(), self.keeper.clone(), self.desk.clone());
         tokio::task::spawn_local(async move {
             let end = tokio::time::Instant::now() + GATE_MAX;
             let well = || realm.is_in_step() && (!had_home || realm.has_home());
@@ -247,14 +250,19 @@ impl Changes {
                 return;
             }
             if well() {
-                keep(&history, Cause::Edit, texts, &fingerprint).await;
+                keeper.keep(Good { cause, what, texts, fingerprint }).await;
             } else {
                 warn!("no broker can be reached since the topology was edited: it is not kept as the last good one");
             }
         });
     }
 
-    fn tell(&self, outcome: &Outcome) {
+    fn tell(&mut self, ask: &Ask, outcome: &Outcome) {
+        if ask.what != What::Files {
+            info!(what = ask.what.words(), verdict = ?outcome.verdict, why = outcome.error, "asked to change");
+            return;
+        }
+        self.retry = matches!(outcome.verdict, Verdict::Bad | Verdict::Failed);
         let news = self.desk.pending().as_ref() != Some(outcome);
         match outcome.verdict {
             Verdict::Applied => {
@@ -269,21 +277,6 @@ impl Changes {
             Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart => {}
         }
         self.desk.set_outcome(outcome);
-    }
-}
-
-/// Write the topology down as one that this machine has run by.
-pub async fn keep(history: &History, cause: Cause, texts: Texts, fingerprint: &str) {
-    let (history, fingerprint) = (history.clone(), fingerprint.to_owned());
-    let at_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let at_ms = at_ms.ok().and_then(|since| u64::try_from(since.as_millis()).ok());
-    let written = spawn_blocking(move || {
-        history.record(&Run { at_ms, cause, what: "", fingerprint: &fingerprint, texts: &texts })
-    });
-    match written.await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => warn!(%error, "the topology could not be kept as the last good one"),
-        Err(error) => warn!(%error, "the topology could not be kept as the last good one"),
     }
 }
 

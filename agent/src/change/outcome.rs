@@ -4,6 +4,8 @@ use hobnail_core::caution::Caution;
 use hobnail_core::plan::{Drops, Step};
 use serde::{Deserialize, Serialize};
 
+use super::wish::What;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -84,8 +86,11 @@ impl Outcome {
     }
 
     #[must_use]
-    pub fn doubted(doubt: &Caution, steps: &[Step], topology: Box<str>) -> Self {
-        let error = format!("the edit waits: {doubt}; `hobnail reload --confirm` if that is meant");
+    pub fn doubted(doubt: &Caution, what: &What, steps: &[Step], topology: Box<str>) -> Self {
+        let error = match what {
+            What::Files => format!("the edit waits: {doubt}; `hobnail reload --confirm` if that is meant"),
+            What::Edits(_) | What::Earlier(_) => format!("not done: {doubt}; add --confirm if that is meant"),
+        };
         Self::of(Verdict::Doubted, steps, topology, Some(error))
     }
 

@@ -5,10 +5,12 @@ mod call;
 mod change;
 mod check;
 mod completions;
+mod diff;
 mod doctor;
 mod explain;
 mod fmt;
 mod graph;
+mod history;
 mod inbox;
 mod init;
 mod key;
@@ -22,7 +24,9 @@ mod publish;
 mod rank;
 mod reload;
 mod remove;
+mod rollback;
 mod run;
+mod save;
 mod schema;
 mod send;
 mod serve;
@@ -84,6 +88,10 @@ enum Command {
     Add(add::Args),
     Remove(remove::Args),
     Rank(rank::Args),
+    Save(save::Args),
+    Diff(diff::Args),
+    History(history::Args),
+    Rollback(rollback::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -119,6 +127,10 @@ pub fn run() -> ExitCode {
         Command::Add(args) => add::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Rank(args) => rank::run(&args),
+        Command::Save(args) => save::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::History(args) => history::run(&args),
+        Command::Rollback(args) => rollback::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::run_man(&args),

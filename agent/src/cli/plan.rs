@@ -44,7 +44,7 @@ struct StepJson<'a> {
 }
 
 #[derive(Serialize)]
-struct MachineJson<'a> {
+pub struct MachineJson<'a> {
     machine: &'a Name,
     steps: Vec<StepJson<'a>>,
 }
@@ -61,8 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(name) => vec![Name::new(name).with_context(|| format!("`{name}` cannot be a machine's name"))?],
         None => agents(&old, &new),
     };
-    let plans: Vec<(Name, Vec<Step>)> =
-        names.into_iter().map(|name| Ok((name.clone(), steps(&old, &new, &name)?))).collect::<anyhow::Result<_>>()?;
+    let plans = of_each(&old, &new, names)?;
     if args.json {
         let json: Vec<MachineJson<'_>> = plans.iter().map(|(name, steps)| machine_json(name, steps)).collect();
         say_json(&json)?;
@@ -74,6 +73,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every machine with its plan.
+pub fn all(old: &Topology, new: &Topology) -> anyhow::Result<Vec<(Name, Vec<Step>)>> {
+    of_each(old, new, agents(old, new))
+}
+
+fn of_each(old: &Topology, new: &Topology, names: Vec<Name>) -> anyhow::Result<Vec<(Name, Vec<Step>)>> {
+    names.into_iter().map(|name| Ok((name.clone(), steps(old, new, &name)?))).collect()
 }
 
 fn load(file: &Path) -> Result<Topology, ExitCode> {
@@ -99,7 +107,7 @@ fn steps(old: &Topology, new: &Topology, name: &Name) -> anyhow::Result<Vec<Step
     }
 }
 
-fn machine_json<'a>(machine: &'a Name, steps: &'a [Step]) -> MachineJson<'a> {
+pub fn machine_json<'a>(machine: &'a Name, steps: &'a [Step]) -> MachineJson<'a> {
     let steps = steps.iter().map(|step| StepJson { text: step.to_string(), drops: step.drops(), step }).collect();
     MachineJson { machine, steps }
 }
@@ -121,7 +129,7 @@ fn told(steps: &[Step]) -> String {
     out + &format!("\n{}\n", summed_up(steps))
 }
 
-fn summed_up(steps: &[Step]) -> String {
+pub fn summed_up(steps: &[Step]) -> String {
     let drops: Vec<String> =
         steps.iter().map(Step::drops).filter(|drops| *drops != Drops::Nobody).map(|drops| drops.to_string()).collect();
     match (steps.len(), drops.as_slice()) {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::exit;
 use super::out::{say, say_json};
@@ -41,16 +42,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(answer) => answer,
         Err(no_answer) => return Ok(no_answer.end()),
     };
-    let outcome = Outcome::deserialize(&answer).context("the agent's answer is not what this version expects")?;
-    if args.json {
+    tell(&answer, args.json)
+}
+
+/// Say what came of looking or changing, and how the command ends.
+pub fn tell(answer: &Value, json: bool) -> anyhow::Result<ExitCode> {
+    let outcome = Outcome::deserialize(answer).context("the agent's answer is not what this version expects")?;
+    if json {
         say_json(&outcome)?;
     } else {
         say(&told(&outcome))?;
     }
-    if let Some(report) = outcome.report.as_deref().filter(|_| !args.json) {
+    if let Some(report) = outcome.report.as_deref().filter(|_| !json) {
         eprint!("{report}");
     }
-    if let Some(error) = outcome.error.as_deref().filter(|_| !args.json) {
+    if let Some(error) = outcome.error.as_deref().filter(|_| !json) {
         eprintln!("hobnail: {error}");
     }
     Ok(code(outcome.verdict))

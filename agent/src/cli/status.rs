@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::out::{say, say_json};
 use super::{colour, exit};
-use crate::control::ask::{AskError, ask};
+use crate::control::ask::{AskError, ask_with};
 use crate::control::place::{FindError, find};
 use hobnail_core::topology::report::Colour;
 
@@ -72,6 +72,11 @@ impl NoAnswer {
 impl AgentArgs {
     /// One question to that agent.
     pub fn ask(&self, method: &str, target: &str) -> Result<Value, NoAnswer> {
+        self.ask_with(method, target, "")
+    }
+
+    /// The same with a body, in JSON.
+    pub fn ask_with(&self, method: &str, target: &str, body: &str) -> Result<Value, NoAnswer> {
         let found;
         let socket: &Path = match &self.control {
             Some(given) => given,
@@ -80,7 +85,7 @@ impl AgentArgs {
                 &found
             }
         };
-        Ok(ask(socket, method, target)?)
+        Ok(ask_with(socket, method, target, body)?)
     }
 }
 

@@ -38,12 +38,21 @@ impl AskError {
 
 /// `method` is `GET` or `POST`, `target` a path.
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Value, AskError> {
+    ask_with(socket, method, target, "")
+}
+
+/// The same with a body, in JSON.
+pub fn ask_with(socket: &Path, method: &str, target: &str, body: &str) -> Result<Value, AskError> {
     let exchange = || -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(WAIT))?;
         stream.set_write_timeout(Some(WAIT))?;
         stream.write_all(
-            format!("{method} {target} HTTP/1.1\r\nHost: hobnail\r\nConnection: close\r\n\r\n").as_bytes(),
+            format!(
+                "{method} {target} HTTP/1.1\r\nHost: hobnail\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
         )?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-/// Longest request with all its headers.
+/// Longest request line with all its headers.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Longest body: what one command may change at a time.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub struct Request {
     pub method: Method,
     /// Without the query.
     pub path: String,
+    pub body: Vec<u8>,
 }
 
 /// Why a request is not looked at.
@@ -26,8 +29,10 @@ pub enum Refusal {
     NotHttp,
     #[error("only GET and POST are known here")]
     Method,
-    #[error("a request has no body here")]
+    #[error("a body has to say its length here, once, and belongs to a POST")]
     Body,
+    #[error("the body is longer than {BODY_BYTES_MAX} bytes")]
+    BodyTooLong,
     #[error("the request is longer than {HEAD_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -38,36 +43,55 @@ impl Refusal {
         match self {
             Self::NotHttp => 400,
             Self::Method => 405,
-            Self::Body => 413,
+            Self::Body => 411,
+            Self::BodyTooLong => 413,
             Self::TooLong => 431,
         }
     }
 }
 
-/// The request that `head` begins with, once all of it is there.
-pub fn parse(head: &[u8]) -> Result<Option<Request>, Refusal> {
+/// The request that `bytes` begin with, once all of it is there.
+pub fn parse(bytes: &[u8]) -> Result<Option<Request>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) if head.len() < HEAD_BYTES_MAX => return Ok(None),
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooLong),
+    let head = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) if head <= HEAD_BYTES_MAX => head,
+        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Complete(_) | httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::TooLong);
+        }
         Err(_) => return Err(Refusal::NotHttp),
-    }
+    };
     let method = match request.method {
         Some("GET") => Method::Get,
         Some("POST") => Method::Post,
         Some(_) | None => return Err(Refusal::Method),
     };
-    let has_body = request.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("transfer-encoding")
-            || (header.name.eq_ignore_ascii_case("content-length") && header.value.trim_ascii() != b"0")
-    });
-    if has_body {
+    let length = body_length(request.headers)?;
+    if length > 0 && method == Method::Get {
         return Err(Refusal::Body);
     }
     let path = request.path.unwrap_or("/").split('?').next().unwrap_or("/");
-    Ok(Some(Request { method, path: path.to_owned() }))
+    let body = bytes.get(head..head + length);
+    Ok(body.map(|body| Request { method, path: path.to_owned(), body: body.to_vec() }))
+}
+
+fn body_length(headers: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
+    let called = |header: &httparse::Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
+    if headers.iter().any(|header| called(header, "transfer-encoding")) {
+        return Err(Refusal::Body);
+    }
+    let mut lengths = headers.iter().filter(|header| called(header, "content-length"));
+    let Some(length) = lengths.next() else { return Ok(0) };
+    if lengths.next().is_some() {
+        return Err(Refusal::Body);
+    }
+    let digits = length.value.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Body);
+    }
+    let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+    length.filter(|length| *length <= BODY_BYTES_MAX).ok_or(Refusal::BodyTooLong)
 }
 
 /// What is sent back.
@@ -106,7 +130,9 @@ impl Answer {
             404 => "Not Found",
             405 => "Method Not Allowed",
             409 => "Conflict",
+            411 => "Length Required",
             413 => "Content Too Large",
+            422 => "Unprocessable Content",
             503 => "Service Unavailable",
             504 => "Gateway Timeout",
             431 => "Request Header Fields Too Large",
@@ -143,9 +169,17 @@ mod tests {
         for len in 0..sent.len() {
             assert_eq!(parse(&sent[..len]), Ok(None), "{len}");
         }
-        assert_eq!(parse(sent), Ok(Some(Request { method: Method::Get, path: "/v1/status".into() })));
+        let asked =
+            |method, path: &str, body: &[u8]| Ok(Some(Request { method, path: path.into(), body: body.into() }));
+        assert_eq!(parse(sent), asked(Method::Get, "/v1/status", b""));
         let posted = b"POST /v1/promote/hub HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(parse(posted), Ok(Some(Request { method: Method::Post, path: "/v1/promote/hub".into() })));
+        assert_eq!(parse(posted), asked(Method::Post, "/v1/promote/hub", b""));
+        let body = b"POST /v1/edit HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
+        for len in 0..body.len() {
+            assert_eq!(parse(&body[..len]), Ok(None), "{len}");
+        }
+        assert_eq!(parse(body), asked(Method::Post, "/v1/edit", b"{}"));
+        assert_eq!(parse(&[&body[..], b"more"].concat()), asked(Method::Post, "/v1/edit", b"{}"));
     }
 
     #[test]
@@ -155,7 +189,11 @@ mod tests {
         for (bytes, refusal) in [
             (&b"\x10\x0c\0\x04MQTT\x04\x02\0\0"[..], Refusal::NotHttp),
             (b"DELETE / HTTP/1.1\r\n\r\n", Refusal::Method),
-            (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", Refusal::Body),
+            (b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", Refusal::Body),
+            (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", Refusal::Body),
+            (b"POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello", Refusal::Body),
+            (b"POST / HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", Refusal::BodyTooLong),
+            (b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", Refusal::BodyTooLong),
             (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::Body),
             (many.as_bytes(), Refusal::TooLong),
             (&long, Refusal::TooLong),

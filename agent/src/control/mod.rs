@@ -1,13 +1,14 @@
 //! The running agent's own socket: HTTP/1.1 with JSON on a Unix socket, for `hobnail status` and for `curl`.
 //!
 //! Whoever may open the socket may ask and command; its mode is 0660. It serves few at a time, waits for nobody for
-//! long, and reads nothing but a request line with headers.
+//! long, and reads no more than a request line, headers and a short body.
 
 pub mod ask;
 pub mod http;
 pub mod network;
 pub mod place;
 pub mod status;
+mod topologies;
 
 use std::cell::RefCell;
 use std::io;
@@ -26,15 +27,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use self::http::{Answer, HEAD_BYTES_MAX, Method, Refusal, Request};
+use self::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Method, Refusal, Request};
 use self::status::{History, InForce, NOTE_EVERY, Status, examine, examine_disk, resident_bytes};
+use self::topologies::wish;
+use crate::change::Held;
 use crate::change::outcome::{Outcome, Verdict};
-use crate::change::{Ask, Asker, Trust};
+use crate::change::wish::{Ask, Asker};
 use crate::doors::listen::{self, ListenError};
+use crate::history;
 use crate::keeping::State;
 use crate::realm::Realm;
 use crate::running::{Running, Wanted};
-use crate::texts::Texts;
 
 /// Conversations at a time; who comes then waits in the kernel.
 const ASKERS_MAX: usize = 16;
@@ -45,8 +48,13 @@ const ACCEPT_WAIT: Duration = Duration::from_secs(1);
 
 const PROMOTE: &str = "/v1/promote/";
 const PING: &str = "/v1/ping/";
+/// Changes that are named in a finding; of more, only how many.
+const UNSAVED_SHOWN: usize = 3;
+const TOPOLOGY: &str = "/v1/topology/";
+const HISTORY: &str = "/v1/history/";
 const NOTHING_HERE: &str = "there is GET /v1/status, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back, \
-     POST /v1/reload, /v1/reload/confirm and /v1/reload/dry-run";
+     POST /v1/reload, /v1/change and /v1/rollback/N, each also with /confirm or /dry-run behind it, \
+     GET /v1/topology, /v1/topology/NAME, /v1/history and /v1/history/N";
 /// Longest wait for another machine's answer, and how often it is looked for.
 const PONG_WAIT: Duration = Duration::from_secs(3);
 const PONG_LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -80,7 +88,7 @@ struct Facts {
     role: &'static str,
     doors: Vec<String>,
     topology: Box<str>,
-    files: Vec<PathBuf>,
+    held: Held,
     origin: Origin,
     since: hobnail_core::time::Now,
 }
@@ -93,14 +101,16 @@ pub struct Desk {
     /// What the last look at the topology came to, where it is not in force.
     pending: RefCell<Option<Outcome>>,
     asker: Asker,
+    /// The topologies that this machine has run by.
+    kept: history::History,
 }
 
 impl Desk {
     #[must_use]
-    pub fn new(running: &Running, texts: &Texts, origin: Origin, asker: Asker) -> Self {
+    pub fn new(running: &Running, held: &Held, origin: Origin, asker: Asker, kept: history::History) -> Self {
         let realm = running.realm().clone();
-        let facts = RefCell::new(Facts::of(running, texts, origin));
-        Self { realm, facts, history: RefCell::default(), pending: RefCell::default(), asker }
+        let facts = RefCell::new(Facts::of(running, held, origin));
+        Self { realm, facts, history: RefCell::default(), pending: RefCell::default(), asker, kept }
     }
 
     /// The same, and how it is.
@@ -118,10 +128,10 @@ impl Desk {
     }
 
     /// Another topology is in force.
-    pub fn set_running(&self, running: &Running, texts: &Texts) {
-        let since = self.facts.borrow().since;
+    pub fn set_running(&self, running: &Running, held: &Held, origin: Option<Origin>) {
+        let (since, before) = (self.facts.borrow().since, self.facts.borrow().origin);
         let same = *self.facts.borrow().topology == *running.wanted().common.fingerprint;
-        let facts = Facts::of(running, texts, Origin::File);
+        let facts = Facts::of(running, held, origin.unwrap_or(before));
         self.facts.replace(if same { Facts { since, ..facts } } else { facts });
     }
 
@@ -139,7 +149,7 @@ impl Desk {
     /// The files of what is in force, the topology itself first.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        self.facts.borrow().files.clone()
+        self.facts.borrow().files()
     }
 
     /// The fingerprint of what is in force.
@@ -183,7 +193,8 @@ impl Desk {
             doors: facts.doors.clone(),
             topology: InForce {
                 fingerprint: facts.topology.clone(),
-                files: facts.files.clone(),
+                files: facts.files(),
+                unsaved: facts.held.unsaved.clone(),
                 origin: facts.origin,
                 in_force_s: self.realm.now().since(facts.since).as_secs(),
                 pending: self.pending(),
@@ -218,6 +229,11 @@ impl Desk {
                 found.push(Finding::new(Code::SafeMode, text));
             }
         }
+        if let unsaved @ [_, ..] = self.facts.borrow().held.unsaved.as_slice() {
+            let newest: Vec<&str> = unsaved.iter().rev().take(UNSAVED_SHOWN).map(String::as_str).collect();
+            let text = format!("{} changes are not in the file, the newest: {}", unsaved.len(), newest.join("; "));
+            found.push(Finding::new(Code::NotSaved, text));
+        }
         if let Some(Outcome { verdict, error: Some(error), .. }) = &*self.pending.borrow() {
             let code = match verdict {
                 Verdict::Doubted => Code::ConfirmNeeded,
@@ -237,10 +253,15 @@ impl Desk {
             (Method::Post, "/v1/status") => Answer::error(405, "/v1/status is only to be read: use GET"),
             (Method::Get, path) if path.starts_with(PING) => Answer::error(405, "a question is asked: use POST"),
             (Method::Post, path) if let Some(machine) = path.strip_prefix(PING) => self.ping(machine).await,
-            (Method::Post, "/v1/reload") => self.reload(Ask::Reload(Trust::Cautious)).await,
-            (Method::Post, "/v1/reload/confirm") => self.reload(Ask::Reload(Trust::Confirmed)).await,
-            (Method::Post, "/v1/reload/dry-run") => self.reload(Ask::DryRun).await,
-            (Method::Get, path) if path.starts_with("/v1/reload") => Answer::error(405, "a reload is made: use POST"),
+            (Method::Get, "/v1/topology") => self.in_force(),
+            (Method::Get, path) if let Some(machine) = path.strip_prefix(TOPOLOGY) => self.of_other(machine).await,
+            (Method::Get, "/v1/history") => self.list_history().await,
+            (Method::Get, path) if let Some(number) = path.strip_prefix(HISTORY) => self.history_entry(number).await,
+            (Method::Post, path) if let Some((what, manner)) = wish(path) => match what.read(&request.body) {
+                Ok(what) => self.change(Ask { what, manner }).await,
+                Err(answer) => answer,
+            },
+            (Method::Get, path) if wish(path).is_some() => Answer::error(405, "a change is made: use POST"),
             (Method::Post, "/v1/promote") => self.promote(None),
             (Method::Get, path) if path.starts_with(PROMOTE) => Answer::error(405, "a promotion is made: use POST"),
             (Method::Post, path) if let Some(broker) = path.strip_prefix(PROMOTE) => self.promote(Some(broker)),
@@ -248,8 +269,8 @@ impl Desk {
         }
     }
 
-    /// Look at the topology again. Cancel-safe: what was begun is ended, and told in the status.
-    async fn reload(&self, ask: Ask) -> Answer {
+    /// Cancel-safe: what was begun is ended, and told in the status.
+    async fn change(&self, ask: Ask) -> Answer {
         match self.asker.ask(ask).await {
             Some(outcome) => Answer::json(200, &outcome),
             None => Answer::error(503, "too many ask at once, or the agent stops"),
@@ -320,7 +341,9 @@ impl Desk {
 }
 
 impl Facts {
-    fn of(running: &Running, texts: &Texts, origin: Origin) -> Self {
+    fn of(running: &Running, held: &Held, origin: Origin) -> Self {
+        // A text that cannot be JSON is none that others could read.
+        running.realm().show_text(&serde_json::to_vec(&held.texts.absolute()).unwrap_or_default());
         let Wanted { assignment, common, .. } = running.wanted();
         Self {
             name: assignment.me.clone(),
@@ -331,10 +354,15 @@ impl Facts {
             },
             doors: running.doors(),
             topology: common.fingerprint.clone(),
-            files: texts.files().iter().map(|file| PathBuf::from(&file.name)).collect(),
+            held: held.clone(),
             origin,
             since: running.realm().now(),
         }
+    }
+
+    /// The topology itself first.
+    fn files(&self) -> Vec<PathBuf> {
+        self.held.texts.files().iter().map(|file| PathBuf::from(&file.name)).collect()
     }
 }
 
@@ -396,13 +424,13 @@ async fn converse(mut stream: UnixStream, desk: Rc<Desk>) {
 
 /// `None`: the other side closed before it had asked.
 async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Result<Request, Refusal>>> {
-    let mut head = Vec::with_capacity(1024);
+    let mut bytes = Vec::with_capacity(1024);
     loop {
-        let room = HEAD_BYTES_MAX.saturating_sub(head.len());
-        if (&mut *stream).take(room as u64).read_buf(&mut head).await? == 0 {
+        let room = (HEAD_BYTES_MAX + BODY_BYTES_MAX).saturating_sub(bytes.len());
+        if (&mut *stream).take(room as u64).read_buf(&mut bytes).await? == 0 {
             return Ok(None);
         }
-        match http::parse(&head) {
+        match http::parse(&bytes) {
             Ok(None) => {}
             Ok(Some(request)) => return Ok(Some(Ok(request))),
             Err(refusal) => return Ok(Some(Err(refusal))),

@@ -58,6 +58,8 @@ pub struct Status {
 pub struct InForce {
     pub fingerprint: Box<str>,
     pub files: Vec<PathBuf>,
+    /// Changes made at run time that are not in the files.
+    pub unsaved: Vec<String>,
     pub origin: Origin,
     pub in_force_s: u64,
     /// What the last look at the file came to, where that is not in force.

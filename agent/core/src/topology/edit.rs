@@ -11,6 +11,8 @@ mod path;
 pub use literal::Literal;
 pub use path::{Path, PathError};
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use self::cut::Cut;
@@ -30,6 +32,17 @@ pub enum Edit {
     Remove { at: Path },
     /// Put a broker in this place among the brokers, from 1.
     Rank { broker: String, to: usize },
+}
+
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { at, to } => write!(f, "set {at} {to}"),
+            Self::Add { at, to } => write!(f, "add {at} {to}"),
+            Self::Remove { at } => write!(f, "remove {at}"),
+            Self::Rank { broker, to } => write!(f, "rank {broker} {to}"),
+        }
+    }
 }
 
 /// Which of the files changed, and what it says now.

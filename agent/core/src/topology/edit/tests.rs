@@ -442,6 +442,23 @@ proptest! {
         }
     }
 
+    /// Whatever the text is: no panic, and what comes out is YAML that says what was wanted, or an error.
+    #[test]
+    fn any_text_is_edited_or_refused(
+        text in "([ab]|[ab]: |- |[:{}\\[\\],#\"' |>~é\r]|\n|\n  ){0,24}",
+        at in proptest::sample::select(&["a", "a.b", "b.a", "a.1", "a.a.b", "brokers.a"]), kind in 0..4_u8,
+    ) {
+        let change = match kind {
+            0 => set_to(at, "b"),
+            1 => add_as(at, "{ b: a }"),
+            2 => without(at),
+            _ => rank_to(at, 1),
+        };
+        if let Ok(edited) = edit(&one(&text), &change) {
+            prop_assert!(tree(&one(&edited.text)[0]).is_ok(), "{change:?} makes {:?} of {text:?}", edited.text);
+        }
+    }
+
     #[test]
     fn a_rank_is_undone_by_a_rank(text in written(), from in 0..4_usize, to in 1..5_usize) {
         if let Ok(there) = edit(&one(&text), &rank_to(&format!("b-{from}"), to)) {
