@@ -199,7 +199,7 @@ fn a_bad_file_at_the_start_is_the_last_good_topology_loudly_and_mended_it_is_in_
     machine.write(&numbered(2), Style::Rename);
     machine.time_to_apply();
     let good = machine.in_force();
-    wait_until_kept(&machine, 2);
+    wait_until_kept(&machine, &good);
     machine.agent.kill();
     for bad in ["", "version: 1\n", "version: 2\nnetwork: test\nbrokers: {}\n"] {
         fs::write(&machine.file, bad).unwrap();
@@ -220,6 +220,7 @@ fn a_bad_file_at_the_start_is_the_last_good_topology_loudly_and_mended_it_is_in_
 fn killed_at_any_point_of_a_reload_it_starts_again_with_the_old_or_the_new_one_whole() {
     let mut machine = Machine::start(&numbered(0));
     let mut known = vec![machine.in_force()];
+    wait_until_kept(&machine, &known[0]);
     let mut by_last_good = 0;
     for number in 1..=size(12) {
         let text = numbered(number);
@@ -285,16 +286,17 @@ fn restart(machine: &Machine, more: impl FnOnce(&mut std::process::Command)) -> 
     Machine { agent: agent::Agent::spawn(&mut command), file: machine.file.clone() }
 }
 
-/// Until so many topologies are kept, the newest of them whole.
-fn wait_until_kept(machine: &Machine, count: usize) {
+/// Until the topology with this fingerprint is kept as a good one.
+fn wait_until_kept(machine: &Machine, fingerprint: &str) {
     let folder = machine.file.with_file_name("state").join("test/solo/topologies");
     let end = Instant::now() + Duration::from_secs(10);
-    let kept = |folder: &Path| {
-        let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|file| file.path());
-        files.filter(|path| path.extension().is_some_and(|end| end == "topology")).count()
+    let kept = || {
+        let files = fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok).map(|file| file.path());
+        let mut entries = files.filter(|path| path.extension().is_some_and(|end| end == "topology"));
+        entries.any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(fingerprint)))
     };
-    while kept(&folder) < count {
-        assert!(Instant::now() < end, "{} holds {}", folder.display(), kept(&folder));
+    while !kept() {
+        assert!(Instant::now() < end, "{fingerprint} is not kept in {}", folder.display());
         std::thread::sleep(Duration::from_millis(10));
     }
 }
