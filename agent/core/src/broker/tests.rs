@@ -1,5 +1,6 @@
 mod bench;
 mod connect;
+mod crash;
 mod disk_room;
 mod durable;
 mod figures;
