@@ -3,6 +3,7 @@
 mod run {
     pub mod agent;
     mod control;
+    mod dead;
     mod doctor;
     mod manager;
     mod saving;
