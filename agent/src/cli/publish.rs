@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hobnail_core::mqtt::client::{Client, Event};
-use hobnail_core::mqtt::packet::{Ack, Disconnect, Publish, QoS, Version};
+use hobnail_core::mqtt::packet::{Disconnect, Publish, QoS, Version};
 use hobnail_core::mqtt::props;
 use hobnail_core::topic;
 
 use super::mqtt::connect::{ConnectArgs, Settings, qos};
+use super::mqtt::refusals::Refusals;
 use super::mqtt::source::{self, Next, Source};
 use super::mqtt::stop::Stop;
 use super::mqtt::{Outcome, Usage, block_on, refuse};
-use crate::client::{Connection, ended, in_words};
+use crate::client::{Connection, ended};
 
 /// Bytes that may wait for the socket before the next message is taken: enough to keep it busy, no more.
 const BACKLOG_MAX: usize = 256 * 1024;
-/// Refused publishes that are told one by one; the rest is counted.
-const REFUSALS_TOLD_MAX: u64 = 10;
 
 /// Publish messages, with Mosquitto's flags
 ///
@@ -118,7 +117,7 @@ async fn publish(args: &Args, settings: &Settings) -> anyhow::Result<Outcome> {
         opened = opening => opened.map_err(|(_, error)| error)?.0,
         () = stop.asked() => return Ok(Outcome::Failed),
     };
-    let mut refusals = Refusals { count: 0, quiet: args.connect.quiet };
+    let mut refusals = Refusals::new(args.connect.quiet);
     let pumped = pump(args, settings, &mut connection, &mut source, &mut stop, &mut refusals).await;
     let lost = connection.client().unacknowledged();
     if let Err(error) = pumped {
@@ -207,34 +206,5 @@ async fn pump(
                 source.end();
             }
         }
-    }
-}
-
-/// Publishes that the server did not want.
-struct Refusals {
-    count: u64,
-    quiet: bool,
-}
-
-impl Refusals {
-    fn note(&mut self, ack: &Ack<'_>) {
-        if !ack.reason.is_error() {
-            return;
-        }
-        self.count += 1;
-        if !self.quiet && self.count <= REFUSALS_TOLD_MAX {
-            let text = ack.reason_string.map(|text| format!(" ({text})")).unwrap_or_default();
-            eprintln!("hobnail: the server refused the message: {}{text}", in_words(ack.reason));
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        if self.count == 0 {
-            return Outcome::Done;
-        }
-        if !self.quiet && self.count > REFUSALS_TOLD_MAX {
-            eprintln!("hobnail: the server refused {} messages", self.count);
-        }
-        Outcome::Failed
     }
 }

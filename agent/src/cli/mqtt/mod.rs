@@ -3,6 +3,7 @@
 
 pub mod connect;
 pub mod properties;
+pub mod refusals;
 pub mod source;
 pub mod stop;
 
