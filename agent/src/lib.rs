@@ -17,6 +17,7 @@ pub mod manager;
 pub mod network;
 pub mod pages;
 pub mod realm;
+pub mod recording;
 pub mod run;
 pub mod running;
 pub mod secrets;

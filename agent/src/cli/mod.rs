@@ -5,7 +5,6 @@ mod call;
 mod change;
 mod check;
 mod completions;
-mod dead;
 mod diff;
 mod doctor;
 mod explain;
@@ -20,9 +19,11 @@ mod out;
 mod passwd;
 mod ping;
 mod plan;
+mod play;
 mod promote;
 mod publish;
 mod rank;
+mod record;
 mod reload;
 mod remove;
 mod rollback;
@@ -105,10 +106,11 @@ enum Command {
     Serve(serve::Args),
     Send(send::Args),
     Inbox(inbox::Args),
+    Record(record::Args),
+    Play(play::Args),
     Passwd(passwd::Args),
     Doctor(doctor::Args),
     Status(status::Args),
-    Dead(dead::Args),
     Promote(promote::Args),
     Ping(ping::Args),
     Key(key::Args),
@@ -143,10 +145,11 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Inbox(args) => inbox::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Play(args) => play::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
-        Command::Dead(args) => dead::run(&args),
         Command::Promote(args) => promote::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Key(args) => key::run(&args),

@@ -1,7 +1,5 @@
 mod bench;
 mod connect;
-mod crash;
-mod dead;
 mod disk_room;
 mod durable;
 mod figures;

@@ -2,6 +2,7 @@
 //! messages come from, and how they end.
 
 pub mod connect;
+pub mod progress;
 pub mod properties;
 pub mod refusals;
 pub mod source;
