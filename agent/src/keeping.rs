@@ -208,7 +208,7 @@ impl Keeping {
 
     fn submit(&self, outgoing: &mut Outgoing) -> Room {
         let Some(ticket) = outgoing.ticket else { return Room::Enough };
-        let store = self.store.borrow();
+        let mut store = self.store.borrow_mut();
         let refused = match store.as_ref().map(|store| store.submit(&mut outgoing.batch, store::Ticket(ticket.0))) {
             Some(Ok(())) => {
                 outgoing.ticket = None;
@@ -220,8 +220,15 @@ impl Keeping {
         match refused {
             Refused::Behind if outgoing.batch.len() < BACKLOG_BYTES_MAX => Room::Behind,
             Refused::Behind => Room::None,
-            // Nothing will be stored, so nobody is told that it is.
+            // Nothing will be stored any more, so nobody is told that it is: what came later must not stand for this.
             Refused::Closed | Refused::TooLong(_) => {
+                if let Some(store) = store.take() {
+                    warn!(
+                        bytes = outgoing.batch.len(),
+                        "more at once than the store takes: nothing is kept from here on"
+                    );
+                    drop(store);
+                }
                 outgoing.batch.clear();
                 outgoing.ticket = None;
                 Room::Enough
@@ -239,7 +246,10 @@ impl Keeping {
     pub fn view(&self) -> View {
         let figures = self.store.borrow().as_ref().map(Store::figures).unwrap_or_default();
         let Figures { bytes_written, syncs, live_bytes, disk_bytes, failures, set_aside, .. } = figures;
-        let (state, why) = state(&self.standing.borrow().health);
+        let (state, why) = match state(&self.standing.borrow().health) {
+            (State::OnDisk, _) if self.store.borrow().is_none() => (State::MemoryOnly, Some("it is closed".to_owned())),
+            stands => stands,
+        };
         View {
             state,
             why,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hobnail_core::topology::report::Colour;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -95,11 +95,13 @@ fn refuse(topology: &TopologyArgs, outcome: &Outcome) -> ExitCode {
 
 /// To the journal where standard error leads there, else to standard error itself.
 fn log() {
-    let filter = EnvFilter::try_from_env("HOBNAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wish = std::env::var("HOBNAIL_LOG").ok().and_then(|wish| wish.parse::<Targets>().ok());
+    let filter = wish.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     if let Some(journal) = Journal::where_stderr_leads() {
         tracing_subscriber::registry().with(filter).with(journal).init();
         return;
     }
     let coloured = colour(std::io::stderr().is_terminal()) == Colour::Ansi;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured);
+    tracing_subscriber::registry().with(filter).with(lines).init();
 }
