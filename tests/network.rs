@@ -313,6 +313,31 @@ fn a_hub_that_is_killed_costs_nobody_a_message() {
 }
 
 #[test]
+fn all_machines_killed_at_once_lose_nothing_that_was_acknowledged() {
+    let Some(mut lab) = Lab::running(&["hub", "spare"], &["a", "b"], QUICK) else { return };
+    let hobnail = Path::new(env!("CARGO_BIN_EXE_hobnail"));
+    let ears = ["sub", "-c", "-i", "ears", "-q", "1", "-t", "line/#", "-W", "20"];
+    for round in 0..size(2) {
+        await_home(&lab, &["a", "b"], "hub");
+        // The session is there from here on, and is known of where publishes come from.
+        let known = run(&lab, "b", hobnail, &[&ears[..], &["-E"]].concat());
+        assert!(known.status.success(), "{}", String::from_utf8_lossy(&known.stderr));
+        await_path(&lab, "a", "b");
+        let mouth = Publisher::start(&lab, "a", "line/a", 2_000);
+        sleep(Duration::from_millis(100 + 37 * u64::from(round)));
+        let (_, sent) = mouth.finish();
+        let names = ["a", "hub", "b", "spare"];
+        names.iter().for_each(|name| lab.kill(name));
+        names.iter().for_each(|name| lab.start(name));
+        let count = sent.to_string();
+        let heard = run(&lab, "b", hobnail, &[&ears[..], &["-C", &count, "-F", "%p"]].concat());
+        let heard = String::from_utf8_lossy(&heard.stdout).into_owned();
+        let seqs: Vec<u64> = heard.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect();
+        assert_eq!(seqs, (0..sent).collect::<Vec<_>>(), "{sent} were acknowledged before all of them died");
+    }
+}
+
+#[test]
 fn a_hub_that_freezes_costs_nobody_a_message() {
     let gaps = rounds(1, 500, "hub frozen", |lab| {
         lab.freeze("hub");

@@ -3,6 +3,7 @@
 mod run {
     pub mod agent;
     mod control;
+    mod dead;
     mod doctor;
     mod manager;
     mod saving;
@@ -133,4 +134,26 @@ fn mosquittos_own_programs_are_served_at_every_qos_in_every_version() {
             assert_eq!(String::from_utf8_lossy(&got.stdout), format!("{topic} kept\n"));
         }
     }
+}
+
+/// How often any thread of the process has slept of its own will.
+fn switches(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let counted = texts.filter_map(|text| {
+        let count = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        count.trim().parse::<u64>().ok()
+    });
+    counted.sum()
+}
+
+#[test]
+fn an_agent_with_nothing_to_do_wakes_up_less_than_five_times_a_second() {
+    let agent = Agent::start(&solo(""), "solo");
+    // Its first look at its file is over, and the first after that is within.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = switches(agent.pid());
+    std::thread::sleep(Duration::from_secs(4));
+    let woken = switches(agent.pid()).saturating_sub(before);
+    assert!(woken < 20, "{woken} times in 4 s");
 }

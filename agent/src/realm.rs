@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hobnail_core::agent::{Action, Agent};
-use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, Ticket, Verdict};
+use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, RequeueError, Ticket, Verdict};
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
 use hobnail_core::node::{self, Came, Identity, LinkId, Node, Pong, Side};
@@ -261,6 +261,26 @@ impl Realm {
     #[must_use]
     pub fn agent_door(&self) -> links::Counters {
         self.0.links.get().map(Links::counters).unwrap_or_default()
+    }
+
+    /// Look at the broker.
+    pub fn look<R>(&self, call: impl FnOnce(&Broker) -> R) -> R {
+        call(self.0.agent.borrow().broker())
+    }
+
+    pub fn requeue_dead(&self, number: u64) -> Result<(), RequeueError> {
+        let now = self.now();
+        let done = self.0.agent.borrow_mut().with_broker(now, |broker| broker.handle_requeue(number, now));
+        self.drain();
+        done
+    }
+
+    /// False where there is no such one.
+    pub fn drop_dead(&self, number: u64) -> bool {
+        let now = self.now();
+        let dropped = self.0.agent.borrow_mut().with_broker(now, |broker| broker.handle_drop_dead(number, now));
+        self.drain();
+        dropped
     }
 
     /// Make this broker everybody's home; `None` goes back to the order of the topology.

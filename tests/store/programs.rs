@@ -86,11 +86,12 @@ impl Mouth {
 
     /// Send nothing new, and see everything acknowledged; how many there are.
     pub fn pause(&self) -> u64 {
-        let limit = self.said().sent.last_key_value().map_or(0, |(last, _)| last + 1);
-        // One more may be on its way to being sent.
-        self.said().limit = limit + 1;
-        until("everything acknowledged", || self.acked() > limit);
-        limit + 1
+        let mut said = self.said();
+        let limit = said.sent.last_key_value().map_or(0, |(last, _)| last + 1);
+        said.limit = limit;
+        drop(said);
+        until("everything acknowledged", || self.acked() >= limit);
+        limit
     }
 
     pub fn go_on(&self) {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hobnail_core::topology::FILE_BYTES_MAX;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -48,7 +49,11 @@ impl Watch {
     pub fn new(texts: &Texts) -> Self {
         let heard = Arc::new(Notify::new());
         let tell = heard.clone();
-        let watcher = notify::recommended_watcher(move |_| tell.notify_one());
+        let watcher = notify::recommended_watcher(move |told| {
+            if may_be_an_edit(&told) {
+                tell.notify_one();
+            }
+        });
         let watcher = watcher.inspect_err(|error| warn!(%error, "edits are found by looking, every 2 s")).ok();
         let mut watch = Self { files: Vec::new(), folders: BTreeSet::new(), watcher, heard, said: Print::of(texts) };
         watch.follow(texts);
@@ -108,6 +113,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// Reading is told as well, and to look is to read: whoever looked at that would look for ever.
+fn may_be_an_edit(told: &notify::Result<Event>) -> bool {
+    let written = AccessKind::Close(AccessMode::Write);
+    // An error means that something was missed.
+    told.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(kind) if kind != written))
 }
 
 /// The folders of a file, of whatever its links lead to, and of those.

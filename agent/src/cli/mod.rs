@@ -5,6 +5,7 @@ mod call;
 mod change;
 mod check;
 mod completions;
+mod dead;
 mod diff;
 mod doctor;
 mod explain;
@@ -111,6 +112,7 @@ enum Command {
     Passwd(passwd::Args),
     Doctor(doctor::Args),
     Status(status::Args),
+    Dead(dead::Args),
     Promote(promote::Args),
     Ping(ping::Args),
     Key(key::Args),
@@ -150,6 +152,7 @@ pub fn run() -> ExitCode {
         Command::Passwd(args) => passwd::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Dead(args) => dead::run(&args),
         Command::Promote(args) => promote::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Key(args) => key::run(&args),

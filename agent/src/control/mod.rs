@@ -4,6 +4,7 @@
 //! long, and reads no more than a request line, headers and a short body.
 
 pub mod ask;
+mod dead;
 pub mod http;
 pub mod network;
 pub mod place;
@@ -52,7 +53,7 @@ const PING: &str = "/v1/ping/";
 const UNSAVED_SHOWN: usize = 3;
 const TOPOLOGY: &str = "/v1/topology/";
 const HISTORY: &str = "/v1/history/";
-const NOTHING_HERE: &str = "there is GET /v1/status, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back, \
+const NOTHING_HERE: &str = "there is GET /v1/status, GET /v1/dead, POST /v1/ping/NAME, POST /v1/promote/NAME, POST /v1/promote to take it back, \
      POST /v1/reload, /v1/change and /v1/rollback/N, each also with /confirm or /dry-run behind it, \
      GET /v1/topology, /v1/topology/NAME, /v1/history and /v1/history/N";
 /// Longest wait for another machine's answer, and how often it is looked for.
@@ -265,6 +266,7 @@ impl Desk {
             (Method::Post, "/v1/promote") => self.promote(None),
             (Method::Get, path) if path.starts_with(PROMOTE) => Answer::error(405, "a promotion is made: use POST"),
             (Method::Post, path) if let Some(broker) = path.strip_prefix(PROMOTE) => self.promote(Some(broker)),
+            (method, path) if let Some(rest) = path.strip_prefix(dead::ROOT) => dead::answer(&self.realm, method, rest),
             (Method::Get | Method::Post, _) => Answer::error(404, NOTHING_HERE),
         }
     }

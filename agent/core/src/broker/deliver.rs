@@ -178,7 +178,7 @@ impl Broker {
             Some(&mut counters.dropped_expired)
         } else if !may_hear(&session.principal, &queued.message.topic) {
             Some(&mut counters.dropped_rights)
-        } else if !put_publish(open, &queued, id, queued.is_of_another_life(), out, now) {
+        } else if !put_publish(open, &queued, id, queued.again, out, now) {
             Some(&mut counters.dropped_too_large)
         } else {
             None

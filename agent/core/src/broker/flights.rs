@@ -108,6 +108,14 @@ impl Flights {
         self.all.iter().map(|flight| (flight.turn, &flight.step))
     }
 
+    /// Where each is on disk.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.all.iter().filter_map(|flight| match &flight.step {
+            Step::Publish(queued) => queued.kept,
+            Step::Release(kept) => *kept,
+        })
+    }
+
     /// Those of which more is on disk than that they wait.
     pub fn noted(&self) -> impl Iterator<Item = Kept> {
         self.all.iter().filter_map(|flight| match &flight.step {

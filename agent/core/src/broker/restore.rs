@@ -1,8 +1,10 @@
 //! The beginning of a life: every session as the disk has it, its connection lost. What does not fit together is passed
 //! over, counted, and taken off the disk.
 //!
-//! What had been sent is not written down, so as much as could have been on its way counts as sent: it goes out again
-//! under its identifier, as a repetition. A session that had its connection when the machine fell counts as left now.
+//! What has been sent is written down when a connection ends, not with each message. So of a session that had its
+//! connection when the machine fell everything counts as sent: it goes out again under its identifier, as a repetition. It
+//! counts as left now. Where the machine fell before the disk knew of a new connection, what that was sent at QoS 1 may come
+//! again without the mark; waiting for the disk with every delivery would be dear for so little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -63,7 +65,8 @@ impl Broker {
             let noted = queue.iter().filter(|(_, saved)| saved.taken || saved.failed > 0).map(|(number, _)| *number);
             return self.ledger.session_gone(number, subscriptions.keys(), received, noted);
         };
-        let Standing { client_id, expiry, left, will } = standing;
+        let Standing { client_id, expiry, left, sent, will } = standing;
+        let sent = if left.is_some() { sent } else { u64::MAX };
         let key = self.new_session(client_id, &owner, now);
         if let Some(session) = self.sessions.get_mut(key) {
             session.kept = Some(number);
@@ -71,9 +74,6 @@ impl Broker {
             session.received = received;
         }
         self.await_return(key, will, left.unwrap_or(now));
-        if left.is_none() {
-            self.note_standing(key);
-        }
         for (filter, granted) in subscriptions {
             let Some(to) = target(&filter).filter(|to| topic::check_filter(to.filter).is_ok()) else {
                 self.counters.unrestored += 1;
@@ -88,7 +88,10 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(key) else { return };
             session.subscriptions.insert(filter, granted);
         }
-        self.restore_queue(key, number, queue, messages);
+        self.restore_queue(key, (number, sent), queue, messages);
+        if left.is_none() {
+            self.note_standing(key);
+        }
     }
 
     /// Who a session belonged to, if there still is such a one.
@@ -101,7 +104,7 @@ impl Broker {
     fn restore_queue(
         &mut self,
         key: Key,
-        session_number: u64,
+        (session_number, sent): (u64, u64),
         queue: BTreeMap<u64, SavedWaiting>,
         messages: &BTreeMap<u64, Shared>,
     ) {
@@ -131,12 +134,14 @@ impl Broker {
                 continue;
             };
             message.kept.waits.set(message.kept.waits.get() + 1);
-            let queued = queued(waiting, message, kept, failed);
-            let may_be_sent = session.queue.is_empty()
+            let again = number <= sent;
+            let queued = Queued { again, ..queued(waiting, message, kept, failed) };
+            let in_flight = again
+                && session.queue.is_empty()
                 && session.in_flight.len() < flights_max
                 && session.in_flight.bytes() < flight_bytes_max
                 && has_room;
-            if may_be_sent {
+            if in_flight {
                 session.in_flight.push(queued);
             } else {
                 session.push(queued);

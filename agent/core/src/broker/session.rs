@@ -35,6 +35,8 @@ pub struct Queued {
     pub turn: u64,
     /// Where it is on disk.
     pub kept: Option<Kept>,
+    /// It may have been sent in an earlier life.
+    pub again: bool,
     /// How often the client could not take it.
     pub failed: u32,
 }
@@ -42,13 +44,17 @@ pub struct Queued {
 impl Queued {
     #[must_use]
     pub fn new(message: Place, qos: QoS) -> Self {
-        Self { message, qos, retain: false, shared: false, ids: Ids::default(), turn: 0, kept: None, failed: 0 }
-    }
-
-    /// It waited before this life began, so nobody knows whether it was sent already.
-    #[must_use]
-    pub fn is_of_another_life(&self) -> bool {
-        self.kept.is_some_and(|kept| kept.by == Ticket::default())
+        Self {
+            message,
+            qos,
+            retain: false,
+            shared: false,
+            ids: Ids::default(),
+            turn: 0,
+            kept: None,
+            again: false,
+            failed: 0,
+        }
     }
 }
 
@@ -196,6 +202,15 @@ impl Session {
     pub fn note_progress(&mut self, now: Now) {
         self.progress = now;
         self.took = true;
+    }
+
+    /// The number on disk of the newest message that may have been sent; 0 while there is a connection, by which it may be
+    /// another at any time.
+    #[must_use]
+    pub fn newest_sent(&self) -> u64 {
+        let again = self.queue.iter().filter(|queued| queued.again).filter_map(|queued| queued.kept);
+        let sent = again.chain(self.in_flight.kept()).map(|kept| kept.number).max();
+        sent.filter(|_| self.conn.is_none()).unwrap_or(0)
     }
 
     /// What waits in it and has more on disk than that, by its number there.

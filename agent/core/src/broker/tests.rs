@@ -1,5 +1,7 @@
 mod bench;
 mod connect;
+mod crash;
+mod dead;
 mod disk_room;
 mod durable;
 mod figures;

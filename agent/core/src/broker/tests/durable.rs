@@ -70,7 +70,8 @@ impl Broker {
                 open.map_or(session.will.as_ref().map(|(_, will)| will.clone()), |open| open.will.as_deref().cloned());
             let (client_id, expiry, left) = (session.client_id.clone(), session.expiry, session.left);
             let known = saved.sessions.entry(number).or_default();
-            known.standing = Some(crate::broker::Standing { client_id, expiry, left, will });
+            let sent = session.newest_sent();
+            known.standing = Some(crate::broker::Standing { client_id, expiry, left, sent, will });
             if session.durable().is_none() {
                 continue;
             }
@@ -449,6 +450,7 @@ fn what_does_not_fit_together_is_passed_over_and_taken_off_the_disk() {
         client_id: client_id.into(),
         expiry: Duration::from_secs(600),
         left: None,
+        sent: 0,
         will: None,
     };
     let waiting = |message, turn, qos| Waiting { message, turn, qos, ..nothing() };
