@@ -222,12 +222,9 @@ impl Keeping {
             Refused::Behind => Room::None,
             // Nothing will be stored any more, so nobody is told that it is: what came later must not stand for this.
             Refused::Closed | Refused::TooLong(_) => {
-                if let Some(store) = store.take() {
-                    warn!(
-                        bytes = outgoing.batch.len(),
-                        "more at once than the store takes: nothing is kept from here on"
-                    );
-                    drop(store);
+                if let Refused::TooLong(bytes) = refused {
+                    warn!(bytes, "more at once than the store takes: nothing is kept from here on");
+                    *store = None;
                 }
                 outgoing.batch.clear();
                 outgoing.ticket = None;
