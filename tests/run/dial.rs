@@ -133,5 +133,9 @@ pub fn connect_as(user: &str, password: &str) -> Vec<u8> {
 }
 
 pub fn certificate(keys: &Path) -> Certificate {
-    CertificateDer::from_pem_file(keys.join("door.crt")).expect("a certificate")
+    certificate_in(&keys.join("door.crt"))
+}
+
+pub fn certificate_in(file: &Path) -> Certificate {
+    CertificateDer::from_pem_file(file).expect("a certificate")
 }
