@@ -172,6 +172,7 @@ pub struct Ears {
 #[derive(Default)]
 struct Line {
     stream: Option<TcpStream>,
+    connections: u64,
     pongs: u64,
     subscribed: bool,
     over: bool,
@@ -211,11 +212,18 @@ impl Ears {
 
     /// Everything that was acknowledged here is dealt with there once this returns.
     pub fn ping(&self) {
-        let mut line = self.line();
-        let pongs = line.pongs;
-        line.stream.as_mut().expect("connected").write_all(b"\xc0\0").expect("written");
-        drop(line);
-        until("a pong", || self.line().pongs > pongs);
+        let pongs = self.line().pongs;
+        let mut asked_by = None;
+        until("a pong", || {
+            let mut line = self.line();
+            // The one that stands may be of an agent that is gone, and not have noticed.
+            let connection = Some(line.connections);
+            let stream = line.stream.as_mut().filter(|_| asked_by != connection);
+            if stream.is_some_and(|stream| stream.write_all(b"\xc0\0").is_ok()) {
+                asked_by = connection;
+            }
+            line.pongs > pongs
+        });
     }
 
     /// Hang up, and stay away until `come_back`.
@@ -249,7 +257,10 @@ fn listen(door: SocketAddr, heard: &Mutex<Vec<Heard>>, line: &Mutex<Line>) -> io
     } else {
         stream.write_all(&packet(0x82, &[&[0, 1][..], &text("line/#"), &[1]].concat()))?;
     }
-    line.lock().expect("whole").stream = Some(stream);
+    let mut now = line.lock().expect("whole");
+    now.stream = Some(stream);
+    now.connections += 1;
+    drop(now);
     loop {
         let (first, body) = read_packet(&mut input)?;
         let mut line = line.lock().expect("whole");
