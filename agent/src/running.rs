@@ -184,7 +184,7 @@ impl Running {
                     }
                 }
                 Step::Become { .. }
-                | Step::SetKeys(_)
+                | Step::SetKeys { .. }
                 | Step::SetLimits(_)
                 | Step::SetStore(_)
                 | Step::SetTopics(_)

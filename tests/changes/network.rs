@@ -27,6 +27,8 @@ const LATE: Duration = Duration::from_millis(300);
 /// Links that stay as they are for so long have come to rest.
 const REST: Duration = Duration::from_millis(250);
 
+/// The key that links are proved with, until the one edit that takes it away.
+const PROVED_BY: &str = "k1";
 const NAMES: [&str; 3] = ["hub", "spare", "press"];
 
 pub struct Network {
@@ -72,8 +74,8 @@ impl Network {
         self.programs.keys().chain(self.links.keys()).copied().collect()
     }
 
-    /// Whose connections `hobnail plan` says that this edit ends, of those that stand.
-    pub fn planned(&self, text: &str) -> BTreeSet<Place> {
+    /// Of these, whose connections `hobnail plan` says that this edit ends.
+    pub fn planned(&self, text: &str, places: &BTreeSet<Place>) -> BTreeSet<Place> {
         let machine = &self.machines[0];
         let wanted = machine.file.with_file_name("wanted.yaml");
         fs::write(&wanted, text).unwrap();
@@ -82,27 +84,7 @@ impl Network {
             panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
         });
         let plans = plans.as_array().unwrap().iter();
-        plans.flat_map(|plan| self.dropped_by(plan["machine"].as_str().unwrap(), &plan["steps"])).collect()
-    }
-
-    /// A machine's link to a broker is the one that it dials: the broker's own plan speaks of the other way.
-    fn dropped_by(&self, me: &str, steps: &Value) -> BTreeSet<Place> {
-        let is_hit = |place: &Place, drops: &Value| match (*place, drops) {
-            (Place::Door(machine, kind), Value::Object(of)) => {
-                machine == me && (of.get("door").is_some_and(|door| door == kind))
-                    || kind == "devices" && machine == me && of.get("device").is_some_and(|name| name == "plc")
-            }
-            (Place::Link(from, to), Value::Object(of)) => {
-                from == me && of.get("link").is_some_and(|name| name == to)
-                    || to == me && of.get("peer").is_some_and(|name| name == from)
-                    || to == me && of.get("door").is_some_and(|door| door == "agents")
-            }
-            (Place::Link(from, to), drops) => drops == "all-machines" && (from == me || to == me),
-            (Place::Door(..), _) => false,
-        };
-        let steps = steps.as_array().unwrap();
-        let is_dropped = |place: &Place| steps.iter().any(|step| is_hit(place, &step["drops"]));
-        self.standing().into_iter().filter(is_dropped).collect()
+        plans.flat_map(|plan| dropped_by(plan["machine"].as_str().unwrap(), &plan["steps"], places)).collect()
     }
 
     /// Write this topology on every machine, and have it in force. A machine that is not in it waits.
@@ -208,6 +190,31 @@ impl Network {
         self.machines[0].write(text, Style::Rename);
         self.machines[0].reload(&[]).1
     }
+}
+
+/// The places that one machine's plan names.
+fn dropped_by(me: &str, steps: &Value, places: &BTreeSet<Place>) -> BTreeSet<Place> {
+    let is_named = |place: &Place, drops: &Value| match (*place, drops) {
+        (Place::Door(machine, kind), Value::Object(of)) => {
+            let is_plc = kind == "devices" && of.get("device").is_some_and(|name| name == "plc");
+            machine == me && (of.get("door").is_some_and(|door| door == kind) || is_plc)
+        }
+        (Place::Link(from, to), Value::Object(of)) => {
+            let other = if from == me { to } else { from };
+            let is_the_other = |what: &str| of.get(what).is_some_and(|name| name == other);
+            let is_retired = of.get("links-proved-by").is_some_and(|keys| keys[0] == PROVED_BY);
+            (from == me || to == me)
+                && (is_the_other("link")
+                    || is_the_other("peer")
+                    || from == me && is_the_other("link-dialled-here")
+                    || is_retired)
+        }
+        (Place::Link(from, to), drops) => drops == "all-machines" && (from == me || to == me),
+        (Place::Door(..), _) => false,
+    };
+    let steps = steps.as_array().unwrap();
+    let is_dropped = |place: &&Place| steps.iter().any(|step| is_named(place, &step["drops"]));
+    places.iter().filter(is_dropped).copied().collect()
 }
 
 /// What `name` is to do by the file on `machine`; nothing where it is not in there.

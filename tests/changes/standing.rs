@@ -31,6 +31,16 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// Where it could have been the other machine that dialled: brokers dial each other.
+    pub fn other_way(self) -> Option<Self> {
+        match self {
+            Self::Link(from @ ("hub" | "spare"), to @ ("hub" | "spare")) => Some(Self::Link(to, from)),
+            Self::Link(..) | Self::Door(..) => None,
+        }
+    }
+}
+
 /// A connection of a program, and how it asks whether anybody is there.
 pub struct Held {
     pub wire: Box<dyn Wire>,

@@ -24,7 +24,11 @@ pub enum Step {
         me: Name,
         network: Name,
     },
-    SetKeys(Option<Keys>),
+    SetKeys {
+        keys: Option<Keys>,
+        /// Those that open no more.
+        gone: Vec<Name>,
+    },
     SetLimits(Limits),
     SetStore(Store),
     SetTopics(Vec<TopicRule>),
@@ -70,12 +74,23 @@ pub enum Step {
     MoveLink {
         name: Name,
         link: Link,
+        dialled: Dialled,
     },
     SetHomes(Vec<Name>),
     CloseLink(Name),
     CloseDoor(DoorKind),
     ExpelDevice(Name),
     ExpelPeer(Name),
+}
+
+/// Who may have dialled a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialled {
+    /// This machine: nobody dials a client.
+    Here,
+    /// Either of two brokers, whoever came first.
+    Either,
 }
 
 /// Whose connections a step ends.
@@ -85,8 +100,12 @@ pub enum Drops {
     Nobody,
     /// Everyone who came in by this door.
     Door(DoorKind),
-    /// This machine's link to that broker.
+    /// The link with that broker.
     Link(Name),
+    /// The same, unless that broker dialled it.
+    LinkDialledHere(Name),
+    /// The links whose other end proved itself with one of these keys.
+    LinksProvedBy(Vec<Name>),
     Peer(Name),
     Device(Name),
     /// Every link and every peer: they prove membership of a network.
@@ -110,12 +129,17 @@ pub fn plan(running: Option<&Assignment>, wanted: &Assignment) -> Vec<Step> {
 
 /// Settings that change in place.
 fn settings(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
+    if now.keys != wanted.keys {
+        let (before, keys) = (now.keys.as_ref(), wanted.keys.clone());
+        let opens = |key: &&Name| keys.iter().flat_map(names).any(|name| name == *key);
+        let gone = before.into_iter().flat_map(names).filter(|key| !opens(key)).cloned().collect();
+        steps.push(Step::SetKeys { keys, gone });
+    }
     let mut set = |changed: bool, step: fn(&Assignment) -> Step| {
         if changed {
             steps.push(step(wanted));
         }
     };
-    set(now.keys != wanted.keys, |to| Step::SetKeys(to.keys.clone()));
     set(now.limits != wanted.limits, |to| Step::SetLimits(to.limits.clone()));
     set(now.store != wanted.store, |to| Step::SetStore(to.store.clone()));
     set(now.topics != wanted.topics, |to| Step::SetTopics(to.topics.clone()));
@@ -130,6 +154,10 @@ fn settings(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
             steps.push(Step::TakeRole(wanted.role));
         }
     }
+}
+
+fn names(keys: &Keys) -> impl Iterator<Item = &Name> {
+    [&keys.active].into_iter().chain(&keys.accept)
 }
 
 /// What is new or elsewhere, before anything goes.
@@ -153,7 +181,8 @@ fn arrivals(now: &Assignment, wanted: &Assignment, steps: &mut Vec<Step>) {
     for (name, link) in changed(&now.links, &wanted.links) {
         let (name, link) = (name.clone(), link.clone());
         steps.push(match (now.links.contains_key(&name), now.peers.contains_key(&name)) {
-            (true, _) => Step::MoveLink { name, link },
+            (true, false) => Step::MoveLink { name, link, dialled: Dialled::Here },
+            (true, true) => Step::MoveLink { name, link, dialled: Dialled::Either },
             (false, true) => Step::RaisePeer { name, link },
             (false, false) => Step::OpenLink { name, link },
         });
@@ -222,7 +251,7 @@ pub fn apply(mut running: Assignment, steps: &[Step]) -> Assignment {
 fn apply_one(to: &mut Assignment, step: Step) {
     match step {
         Step::Become { me, network } => (to.me, to.network) = (me, network),
-        Step::SetKeys(keys) => to.keys = keys,
+        Step::SetKeys { keys, .. } => to.keys = keys,
         Step::SetLimits(limits) => to.limits = limits,
         Step::SetStore(store) => to.store = store,
         Step::SetTopics(topics) => to.topics = topics,
@@ -238,7 +267,7 @@ fn apply_one(to: &mut Assignment, step: Step) {
         Step::OpenDoor { kind, door }
         | Step::MoveDoor { kind, to: door, .. }
         | Step::ChangeCertificate { kind, door } => drop(to.doors.insert(kind, door)),
-        Step::OpenLink { name, link } | Step::RaisePeer { name, link } | Step::MoveLink { name, link } => {
+        Step::OpenLink { name, link } | Step::RaisePeer { name, link } | Step::MoveLink { name, link, .. } => {
             drop(to.links.insert(name, link));
         }
         Step::CloseLink(name) => drop(to.links.remove(&name)),
@@ -249,16 +278,20 @@ fn apply_one(to: &mut Assignment, step: Step) {
 }
 
 impl Step {
-    /// Whose connections this step ends. Changed rights, ranks, timers, limits, topics and keys end none.
+    /// Whose connections this step ends. Changed rights, ranks, timers, limits and topics end none. Nor does the agent door:
+    /// links live on until the other machine's own plan ends them, or moves them to where the door is then.
     #[must_use]
     pub fn drops(&self) -> Drops {
         match self {
             Self::Become { .. } | Self::TakeRole(_) => Drops::AllMachines,
+            Self::MoveDoor { kind: DoorKind::Agents, .. } | Self::CloseDoor(DoorKind::Agents) => Drops::Nobody,
             Self::MoveDoor { kind, .. } | Self::CloseDoor(kind) => Drops::Door(*kind),
-            Self::MoveLink { name, .. } | Self::CloseLink(name) => Drops::Link(name.clone()),
+            Self::MoveLink { name, dialled: Dialled::Either, .. } => Drops::LinkDialledHere(name.clone()),
+            Self::MoveLink { name, dialled: Dialled::Here, .. } | Self::CloseLink(name) => Drops::Link(name.clone()),
             Self::ExpelDevice(name) => Drops::Device(name.clone()),
             Self::ExpelPeer(name) | Self::RaisePeer { name, .. } => Drops::Peer(name.clone()),
-            Self::SetKeys(_)
+            Self::SetKeys { gone, .. } if !gone.is_empty() => Drops::LinksProvedBy(gone.clone()),
+            Self::SetKeys { .. }
             | Self::SetLimits(_)
             | Self::SetStore(_)
             | Self::SetTopics(_)
@@ -281,10 +314,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Become { me, network } => write!(f, "become {me} in network {network}"),
-            Self::SetKeys(Some(keys)) => {
+            Self::SetKeys { keys: Some(keys), .. } => {
                 write!(f, "seal with key {}, still open {} more", keys.active, keys.accept.len())
             }
-            Self::SetKeys(None) => write!(f, "use no key"),
+            Self::SetKeys { keys: None, .. } => write!(f, "use no key"),
             Self::SetLimits(_) => write!(f, "change the limits"),
             Self::SetStore(_) => write!(f, "change the store's limits"),
             Self::SetTopics(rules) => write!(f, "change the topic rules ({} of them)", rules.len()),
@@ -302,7 +335,7 @@ impl fmt::Display for Step {
             Self::ChangeCertificate { kind, .. } => write!(f, "show another certificate at the {kind} door"),
             Self::OpenLink { name, link } => write!(f, "link to {name} at {link}"),
             Self::RaisePeer { name, link } => write!(f, "link to {name}, which is a broker now, at {link}"),
-            Self::MoveLink { name, link } => write!(f, "link to {name} at its new place {link}"),
+            Self::MoveLink { name, link, .. } => write!(f, "link to {name} at its new place {link}"),
             Self::SetHomes(homes) => {
                 let names: Vec<&str> = homes.iter().map(Name::as_str).collect();
                 write!(f, "prefer as home: {}", if names.is_empty() { "nobody".to_owned() } else { names.join(", ") })
@@ -321,6 +354,11 @@ impl fmt::Display for Drops {
             Self::Nobody => f.write_str("nobody"),
             Self::Door(kind) => write!(f, "everyone who came in by the {kind} door"),
             Self::Link(name) => write!(f, "the link to {name}"),
+            Self::LinkDialledHere(name) => write!(f, "the link to {name} if it was dialled from here"),
+            Self::LinksProvedBy(keys) => {
+                let names: Vec<&str> = keys.iter().map(Name::as_str).collect();
+                write!(f, "links whose other end proved itself with {}", names.join(" or "))
+            }
             Self::Peer(name) => write!(f, "the machine {name}"),
             Self::Device(name) => write!(f, "the device {name}"),
             Self::AllMachines => f.write_str("every link to and from other machines"),

@@ -119,11 +119,9 @@ fn told(steps: &[Step]) -> String {
     let mut out = String::new();
     for (index, step) in steps.iter().enumerate() {
         out += &format!("{:>3}. {step}\n", index + 1);
-        match step.drops() {
-            Drops::Nobody => {}
-            drops @ (Drops::Door(_) | Drops::Link(_) | Drops::Peer(_) | Drops::Device(_) | Drops::AllMachines) => {
-                out += &format!("     drops: {drops}\n");
-            }
+        let drops = step.drops();
+        if drops != Drops::Nobody {
+            out += &format!("     drops: {drops}\n");
         }
     }
     out + &format!("\n{}\n", summed_up(steps))

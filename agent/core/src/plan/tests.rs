@@ -190,6 +190,14 @@ fn an_edit_drops_only_whom_it_concerns() {
         ("press", ("line/#", "lane/#"), vec![]),
         ("hub", ("line/#", "lane/#"), vec![]),
         ("press", ("active: k1", "active: k2, accept: [k1]"), vec![]),
+        ("press", ("active: k1", "active: k2"), vec![Drops::LinksProvedBy(vec![name("k1")])]),
+        ("hub", ("10.0.0.11", "10.0.0.12"), vec![Drops::LinkDialledHere(name("spare"))]),
+        ("spare", ("network: n", "network: n\ndoors: { agents: 8884 }"), vec![Drops::LinkDialledHere(name("hub"))]),
+        (
+            "press",
+            ("network: n", "network: n\ndoors: { agents: 8884 }"),
+            ["hub", "spare"].map(|to| Drops::Link(name(to))).to_vec(),
+        ),
         ("press", ("10.0.0.11", "10.0.0.12"), vec![Drops::Link(name("spare"))]),
         ("hub", ("network: n", "network: m"), vec![Drops::AllMachines]),
         (
@@ -203,7 +211,7 @@ fn an_edit_drops_only_whom_it_concerns() {
         ("press", raised, vec![]),
         ("office", raised, vec![Drops::AllMachines]),
         ("hub", lowered, vec![Drops::Link(name("spare"))]),
-        ("spare", lowered, [vec![Drops::AllMachines, Drops::Door(DoorKind::Agents)], all_peers].concat()),
+        ("spare", lowered, [vec![Drops::AllMachines], all_peers].concat()),
         ("spare", ranked, vec![]),
         ("hub", ranked, vec![]),
         ("press", ranked, vec![]),

@@ -31,7 +31,7 @@ pub struct RawTopology {
     pub heartbeat: Option<Spanned<RawHeartbeat>>,
     /// When a machine goes back to a better broker. (Change: live.)
     pub failover: Option<Spanned<RawFailover>>,
-    /// Which keys seal what leaves a machine. (Change: live; the old and the new key are both accepted for a while.)
+    /// Which keys seal what leaves a machine. (Change: reconnects machines once the key goes that had proved their links; nobody while the old and the new key are both accepted.)
     pub keys: Option<Spanned<RawKeys>>,
     /// How much may wait for others to come back. (Change: live; `max` at the next start.)
     pub store: Option<Spanned<RawStore>>,
