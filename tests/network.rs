@@ -193,6 +193,41 @@ fn an_agent_with_another_networks_key_gets_nowhere_and_is_counted() {
     assert!(ears.last("line/foreign").is_none(), "a stranger's message was delivered");
 }
 
+/// Its agent does not even start; whoever dials without a key, as `openssl` does, is shown the door.
+#[test]
+fn a_machine_without_a_key_gets_nowhere_and_is_counted() {
+    let Some(mut lab) = Lab::new(&["hub"], &["bare"], QUICK) else { return };
+    lab.give_no_key("bare");
+    lab.start("hub");
+    let (file, keys) = (lab.file("bare"), lab.keys_of("bare").to_owned());
+    let args = ["run", &file.to_string_lossy(), "--name", "bare", "--keys", &keys.to_string_lossy()];
+    let refused = run(&lab, "bare", Path::new(env!("CARGO_BIN_EXE_hobnail")), &args);
+    assert_eq!(refused.status.code(), Some(78));
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(why.contains("key-file-missing") && why.contains("copy it from another machine"), "{why}");
+    let Some(openssl) = tool("openssl") else { return };
+    let door = format!("{}:8883", lab.address("hub"));
+    let turned_away = |more: &[&str]| {
+        let args = [&["s_client", "-quiet", "-no_ign_eof", "-connect", &door], more].concat();
+        run(&lab, "bare", &openssl, &args);
+    };
+    let strangers = || {
+        let status = run(&lab, "hub", Path::new(env!("CARGO_BIN_EXE_hobnail")), &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        status["agent_door"]["strangers"].as_u64().unwrap_or_default()
+    };
+    assert_eq!(strangers(), 0);
+    turned_away(&[]);
+    until("the first is counted", || strangers() == 1);
+    let (certificate, key) = (keys.join("own.crt"), keys.join("own.key"));
+    let (certificate, key) = (certificate.to_string_lossy(), key.to_string_lossy());
+    let made =
+        ["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=hub", "-out", &certificate, "-keyout", &key];
+    assert!(run(&lab, "bare", &openssl, &made).status.success());
+    turned_away(&["-cert", &certificate, "-key", &key]);
+    until("one with a key of its own is counted", || strangers() == 2);
+}
+
 #[test]
 fn a_hub_with_a_relays_key_carries_what_it_cannot_read() {
     let Some(mut lab) = Lab::new(&["hub"], &["a", "b"], QUICK) else { return };

@@ -122,7 +122,7 @@ impl Lab {
     }
 
     /// The topology as it lies on that machine.
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.yaml"))
     }
 
@@ -163,6 +163,18 @@ impl Lab {
         let keys = self.folder.path().join(format!("{name}-keys"));
         hobnail(&["key", "new", "k1", "--keys", &keys.to_string_lossy()]);
         self.machines.get_mut(name).expect("a machine").keys = keys;
+    }
+
+    /// This machine has no key at all.
+    pub fn give_no_key(&mut self, name: &str) {
+        let keys = self.folder.path().join(format!("{name}-keys"));
+        fs::create_dir(&keys).expect("a folder");
+        self.machines.get_mut(name).expect("a machine").keys = keys;
+    }
+
+    /// Where the machine's agent finds its keys.
+    pub fn keys_of(&self, name: &str) -> &Path {
+        &self.machine(name).keys
     }
 
     /// This machine gets only the half of the network's key that relays need.
