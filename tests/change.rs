@@ -10,6 +10,8 @@ mod change {
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "run/agent.rs"]
 mod agent;
+#[path = "support/ports.rs"]
+mod ports;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use agent::solo;
 use change::machine::{Machine, STYLES, Style, codes};
 use change::program::{Programs, connect, is_closed};
+use ports::free_ports;
 
 /// What the issue promises of an edit: it is in force this soon after the last byte.
 const APPLIED_MAX: Duration = Duration::from_secs(1);
@@ -252,7 +255,7 @@ fn killed_at_any_point_of_a_reload_it_starts_again_with_the_old_or_the_new_one_w
 
 #[test]
 fn without_any_topology_a_service_lives_on_in_safe_mode_and_begins_when_there_is_one() {
-    let [port, _] = free_ports();
+    let [port] = free_ports();
     let good = solo("").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     let folder = tempfile::tempdir().unwrap();
     let notify = folder.path().join("notify");
@@ -307,7 +310,7 @@ fn network_of(clients: usize) -> String {
                     \x20 hub: { host: 127.0.0.1, backups: [spare], doors: { agents: 0 } }\n  spare: { host: 127.0.0.2 }\n\
                     clients:\n"
         .to_owned();
-    text = text.replace("agents: 0", &format!("agents: {}", free_ports()[0]));
+    text = text.replace("agents: 0", &format!("agents: {}", free_ports::<1>()[0]));
     for client in 1..=clients {
         text += &format!("  m{client}: {{}}\n");
     }
@@ -325,9 +328,4 @@ fn with_key(command: &mut std::process::Command) {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     command.arg("--keys").arg(folder);
-}
-
-fn free_ports() -> [u16; 2] {
-    let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
 }

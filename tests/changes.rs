@@ -15,10 +15,11 @@ mod dial;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "change/machine.rs"]
 mod machine;
+#[path = "support/ports.rs"]
+mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 use changes::kinds::{KINDS, OTHER_NETWORK, Places};
@@ -41,9 +42,7 @@ client `press`. Which of two brokers dials the other is chance, and where it mat
 #[test]
 fn every_kind_of_change_drops_what_its_plan_names_and_nobody_else() {
     let keys = tempfile::tempdir().unwrap();
-    let held = [(); 9].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let places = Places::new(held.each_ref().map(|listener| listener.local_addr().unwrap().port()), keys.path());
-    drop(held);
+    let places = Places::new(ports::free_ports(), keys.path());
     let Some(mut network) = Network::start(&places, keys) else { return };
     assert_eq!(network.standing().len(), 6 + 3, "{:?}", network.standing());
     let (mut table, mut wrong) = (HEAD.to_owned(), Vec::new());

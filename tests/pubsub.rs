@@ -3,6 +3,8 @@
 mod pubsub {
     pub mod server;
 }
+#[path = "support/ports.rs"]
+mod ports;
 
 use std::io::{BufRead, BufReader};
 use std::process::Command;

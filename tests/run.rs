@@ -9,6 +9,8 @@ mod run {
     mod saving;
     mod together;
 }
+#[path = "support/ports.rs"]
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

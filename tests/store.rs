@@ -7,6 +7,8 @@ mod store {
     pub mod mount;
     pub mod programs;
 }
+#[path = "support/ports.rs"]
+mod ports;
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -1,7 +1,7 @@
 //! A server of the test's own, Mosquitto or an agent: its own port, its own Unix socket, gone when the test is.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub fn start(extra: &str) -> Option<Server> {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let [port] = crate::ports::free_ports();
     let config = folder.path().join("mosquitto.conf");
     let socket = folder.path().join("socket");
     let extra = extra.replace("FOLDER", &folder.path().display().to_string());
@@ -74,7 +74,7 @@ impl Server {
 
     fn agent() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = crate::ports::free_ports();
         let (config, socket) = (folder.path().join("solo.yaml"), folder.path().join("socket"));
         let text = format!(
             "version: 1\nnetwork: solo\nbrokers:\n  solo: {{ host: localhost }}\ndoors: {{ programs: \"127.0.0.1:{port}\", unix: \"{}\" }}\n",

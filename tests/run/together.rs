@@ -1,6 +1,5 @@
 //! Two brokers and a client on one machine: what `status`, `promote` and `$hobnail/` say of their network.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::agent::{Agent, hobnail};
+use crate::ports::free_ports;
 
 /// How long a network may take to come to what a test waits for.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -66,11 +66,6 @@ fn tool(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
     command.args(arguments);
     command
-}
-
-fn free_ports() -> [u16; 2] {
-    let held = [(); 2].map(|()| TcpListener::bind("0.0.0.0:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn state<'a>(status: &'a Value, machine: &str) -> &'a str {

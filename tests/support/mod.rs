@@ -2,8 +2,10 @@
 //!
 //! With `HOBNAIL_STAND_IN=mosquitto` the tests run against that instead: it shows whether a test is right.
 
+pub mod ports;
+
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -23,7 +25,7 @@ impl Agent {
     /// One machine on its own, with these lines more in its topology.
     pub fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let (port, websocket_port) = (free_port(), free_port());
+        let [port, websocket_port] = ports::free_ports();
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
         let mut command = if stand_in() {
             let file = folder.path().join("mosquitto.conf");
@@ -82,12 +84,6 @@ impl Drop for Agent {
 
 pub fn stand_in() -> bool {
     std::env::var("HOBNAIL_STAND_IN").is_ok_and(|name| name == "mosquitto")
-}
-
-/// Free a moment ago; nothing else here takes ports that fast.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// The path of a tool that `tests/setup` installs, or `None` after saying so. In CI a missing tool is a failure.
