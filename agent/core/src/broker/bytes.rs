@@ -191,7 +191,6 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     let expiry_us = u64::try_from(standing.expiry.as_micros()).unwrap_or(u64::MAX);
     out.extend_from_slice(&expiry_us.to_be_bytes());
     put_option(out, standing.left.map(|at| at.0.to_be_bytes()));
-    out.extend_from_slice(&standing.sent.to_be_bytes());
     out.push(u8::from(standing.will.is_some()));
     if let Some(will) = &standing.will {
         out.extend_from_slice(&will.delay_s.to_be_bytes());
@@ -203,7 +202,6 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
 fn standing(from: &mut Reader<'_>) -> Option<Standing> {
     let (client_id, expiry) = (from.text()?.into(), Duration::from_micros(from.u64()?));
     let left = option(from)?.map(|at| Now(u64::from_be_bytes(at)));
-    let sent = from.u64()?;
     let will = match from.u8()? {
         0 => None,
         1 => {
@@ -212,7 +210,7 @@ fn standing(from: &mut Reader<'_>) -> Option<Standing> {
         }
         2.. => return None,
     };
-    Some(Standing { client_id, expiry, left, sent, will })
+    Some(Standing { client_id, expiry, left, will })
 }
 
 fn put_granted(out: &mut Vec<u8>, granted: &Granted) {

@@ -185,6 +185,7 @@ impl Broker {
             known.begin_to_move(now);
             known.in_flight.resend_all();
         }
+        self.pass_over_expired(session, now);
         let will = packet.will.as_ref().map(|will| Box::new(self.will_of(will)));
         let limits = &self.settings.limits;
         let silence_max_us = u64::from(keep_alive_s) * 1_500_000;

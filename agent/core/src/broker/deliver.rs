@@ -191,7 +191,7 @@ impl Broker {
         self.counters.publish_bytes_sent += queued.message.payload.len() as u64;
         self.counters.messages_sent += 1;
         if id.is_some() {
-            session.in_flight.push(queued);
+            session.in_flight.push(Queued { again: false, ..queued });
         }
     }
 
@@ -218,6 +218,25 @@ impl Broker {
         }
         self.counters.messages_sent += 1;
         Sent::Something
+    }
+
+    /// What has expired and waited in an earlier life. Whether it was sent there nobody knows; the client is to be done with
+    /// it either way, and has to let go of a QoS 2 message that it may hold.
+    pub(super) fn pass_over_expired(&mut self, session: Key, now: Now) {
+        let Some(known) = self.sessions.get_mut(session) else { return };
+        let durable = known.durable();
+        for id in known.in_flight.expired_before_sent(now) {
+            self.counters.dropped_expired += 1;
+            match known.in_flight.step(id) {
+                Some(Step::Publish(queued)) if queued.qos == QoS::ExactlyOnce => {
+                    let kept = self.ledger.taken(durable, queued);
+                    known.in_flight.note_released(id, kept);
+                }
+                Some(_) | None => {
+                    known.in_flight.remove(id).into_iter().for_each(|ended| self.ledger.ended(durable, &ended));
+                }
+            }
+        }
     }
 
     fn forget_flight(&mut self, session: Key, id: PacketId, now: Now) {

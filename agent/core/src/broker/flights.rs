@@ -9,6 +9,7 @@ use std::num::NonZeroU16;
 use super::ledger::Kept;
 use super::session::Queued;
 use crate::mqtt::packet::{PacketId, QoS};
+use crate::time::Now;
 
 /// Packet identifiers that there are.
 const IDS: u64 = 65_535;
@@ -108,14 +109,6 @@ impl Flights {
         self.all.iter().map(|flight| (flight.turn, &flight.step))
     }
 
-    /// Where each is on disk.
-    pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.all.iter().filter_map(|flight| match &flight.step {
-            Step::Publish(queued) => queued.kept,
-            Step::Release(kept) => *kept,
-        })
-    }
-
     /// Those of which more is on disk than that they wait.
     pub fn noted(&self) -> impl Iterator<Item = Kept> {
         self.all.iter().filter_map(|flight| match &flight.step {
@@ -167,10 +160,11 @@ impl Flights {
         Some(queued)
     }
 
-    /// Where it is on disk that the client has it.
+    /// The client has it, or is to be done with it: where that is on disk.
     pub fn note_released(&mut self, id: PacketId, kept: Option<Kept>) {
-        if let Some(flight) = self.all.iter_mut().find(|flight| flight.id == id) {
-            flight.step = Step::Release(kept);
+        let Some(flight) = self.all.iter_mut().find(|flight| flight.id == id) else { return };
+        if let Step::Publish(queued) = std::mem::replace(&mut flight.step, Step::Release(kept)) {
+            self.bytes -= queued.message.size();
         }
     }
 
@@ -201,8 +195,21 @@ impl Flights {
     pub fn take_resend(&mut self) -> Option<PacketId> {
         let flight = self.all.iter_mut().find(|flight| flight.resend)?;
         flight.resend = false;
+        if let Step::Publish(queued) = &mut flight.step {
+            queued.again = false;
+        }
         self.resends -= 1;
         Some(flight.id)
+    }
+
+    /// Those that nobody needs any more, and that were not sent in this life.
+    #[must_use]
+    pub fn expired_before_sent(&self, now: Now) -> Vec<PacketId> {
+        let expired = self.all.iter().filter(|flight| match &flight.step {
+            Step::Publish(queued) => queued.again && queued.message.is_expired(now),
+            Step::Release(_) => false,
+        });
+        expired.map(|flight| flight.id).collect()
     }
 
     /// What may go to somebody else, now that this client is gone: a QoS 2 message may not, once it was sent.

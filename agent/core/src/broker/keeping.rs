@@ -74,14 +74,12 @@ impl Broker {
             None => session.will.as_ref().map(|(_, will)| will.clone()),
         };
         let (client_id, expiry, left) = (session.client_id.clone(), session.expiry, session.left);
-        let sent = session.newest_sent();
         if expiry.is_zero() && will.is_none() {
             return self.forget_session(key);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         let number = *session.kept.get_or_insert_with(|| self.ledger.number());
-        self.ledger
-            .write(Write::Session { session: number, standing: Standing { client_id, expiry, left, sent, will } });
+        self.ledger.write(Write::Session { session: number, standing: Standing { client_id, expiry, left, will } });
     }
 
     /// Nothing of a session is kept any more, whether or not it goes on in memory.

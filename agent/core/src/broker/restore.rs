@@ -1,10 +1,9 @@
 //! The beginning of a life: every session as the disk has it, its connection lost. What does not fit together is passed
 //! over, counted, and taken off the disk.
 //!
-//! What has been sent is written down when a connection ends, not with each message. So of a session that had its
-//! connection when the machine fell everything counts as sent: it goes out again under its identifier, as a repetition. It
-//! counts as left now. Where the machine fell before the disk knew of a new connection, what that was sent at QoS 1 may come
-//! again without the mark; waiting for the disk with every delivery would be dear for so little.
+//! What has been sent is not written down, so nobody can know what of it the client has: all that waits goes out under its
+//! identifier and says that it may be a repetition. Only a first attempt may say that it is one (MQTT-3.3.1-1). A session
+//! whose connection the disk knows of counts as left now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -65,8 +64,7 @@ impl Broker {
             let noted = queue.iter().filter(|(_, saved)| saved.taken || saved.failed > 0).map(|(number, _)| *number);
             return self.ledger.session_gone(number, subscriptions.keys(), received, noted);
         };
-        let Standing { client_id, expiry, left, sent, will } = standing;
-        let sent = if left.is_some() { sent } else { u64::MAX };
+        let Standing { client_id, expiry, left, will } = standing;
         let key = self.new_session(client_id, &owner, now);
         if let Some(session) = self.sessions.get_mut(key) {
             session.kept = Some(number);
@@ -88,7 +86,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(key) else { return };
             session.subscriptions.insert(filter, granted);
         }
-        self.restore_queue(key, (number, sent), queue, messages);
+        self.restore_queue(key, number, queue, messages);
         if left.is_none() {
             self.note_standing(key);
         }
@@ -104,7 +102,7 @@ impl Broker {
     fn restore_queue(
         &mut self,
         key: Key,
-        (session_number, sent): (u64, u64),
+        session_number: u64,
         queue: BTreeMap<u64, SavedWaiting>,
         messages: &BTreeMap<u64, Shared>,
     ) {
@@ -134,10 +132,8 @@ impl Broker {
                 continue;
             };
             message.kept.waits.set(message.kept.waits.get() + 1);
-            let again = number <= sent;
-            let queued = Queued { again, ..queued(waiting, message, kept, failed) };
-            let in_flight = again
-                && session.queue.is_empty()
+            let queued = queued(waiting, message, kept, failed);
+            let in_flight = session.queue.is_empty()
                 && session.in_flight.len() < flights_max
                 && session.in_flight.bytes() < flight_bytes_max
                 && has_room;
@@ -155,5 +151,5 @@ fn queued(waiting: Waiting, message: &Shared, kept: Kept, failed: u32) -> Queued
     let mut all = Ids::default();
     ids.iter().for_each(|id| all.add(*id));
     let message = Place::new(message.clone());
-    Queued { retain, shared, ids: all, turn, kept: Some(kept), failed, ..Queued::new(message, qos) }
+    Queued { retain, shared, ids: all, turn, kept: Some(kept), again: true, failed, ..Queued::new(message, qos) }
 }

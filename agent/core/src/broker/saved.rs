@@ -101,8 +101,6 @@ pub struct Standing {
     pub expiry: Duration,
     /// When its connection ended; `None` while it has one.
     pub left: Option<Now>,
-    /// When that ended: what waits under a number up to this may have been sent.
-    pub sent: u64,
     pub will: Option<Will>,
 }
 

@@ -35,7 +35,7 @@ pub struct Queued {
     pub turn: u64,
     /// Where it is on disk.
     pub kept: Option<Kept>,
-    /// It may have been sent in an earlier life.
+    /// It may have been sent in an earlier life, and was not in this one.
     pub again: bool,
     /// How often the client could not take it.
     pub failed: u32,
@@ -202,15 +202,6 @@ impl Session {
     pub fn note_progress(&mut self, now: Now) {
         self.progress = now;
         self.took = true;
-    }
-
-    /// The number on disk of the newest message that may have been sent; 0 while there is a connection, by which it may be
-    /// another at any time.
-    #[must_use]
-    pub fn newest_sent(&self) -> u64 {
-        let again = self.queue.iter().filter(|queued| queued.again).filter_map(|queued| queued.kept);
-        let sent = again.chain(self.in_flight.kept()).map(|kept| kept.number).max();
-        sent.filter(|_| self.conn.is_none()).unwrap_or(0)
     }
 
     /// What waits in it and has more on disk than that, by its number there.

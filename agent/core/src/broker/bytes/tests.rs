@@ -19,7 +19,7 @@ fn message(topic: &str) -> Shared {
 }
 
 fn standing(will: Option<Will>) -> Standing {
-    Standing { client_id: "dev\0ice".into(), expiry: Duration::from_secs(60), left: Some(Now(5)), sent: 77, will }
+    Standing { client_id: "dev\0ice".into(), expiry: Duration::from_secs(60), left: Some(Now(5)), will }
 }
 
 fn waiting(message: u64) -> Waiting {

@@ -3,7 +3,8 @@
 //!
 //! Clients do as MQTT demands: they keep what they have not been answered, send it again with DUP, and take a QoS 2
 //! message once for each identifier until it is released. What was acknowledged to a publisher reaches every subscriber,
-//! in order; what a subscriber acknowledged, and the disk had heard of, never comes again; QoS 2 comes exactly once.
+//! in order; what a subscriber was sent and comes again says so; what it acknowledged, and the disk had heard of, never comes
+//! again; QoS 2 comes exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -62,10 +63,8 @@ struct Sent {
 #[derive(Default)]
 struct Subscriber {
     conn: Option<ConnId>,
-    /// The disk knows of this connection.
-    conn_synced: bool,
-    /// Taken by a connection that the disk knew of: if it comes again it has to say so.
-    marked: BTreeSet<String>,
+    /// What any of its connections was sent.
+    sent: BTreeSet<String>,
     /// Heard by this connection, and not answered yet.
     inbox: VecDeque<Heard>,
     /// QoS 2 identifiers that are taken and not released.
@@ -136,7 +135,6 @@ impl Play {
         self.synced = self.bench.disk.batches.len();
         for subscriber in &mut self.subscribers {
             subscriber.settled.append(&mut subscriber.fresh);
-            subscriber.conn_synced = subscriber.conn.is_some();
         }
     }
 
@@ -245,13 +243,20 @@ impl Play {
         }
         self.subscribers[who].conn = Some(conn);
         self.subscribers[who].inbox.clear();
-        self.subscribers[who].conn_synced = false;
         Ok(conn)
     }
 
     fn read(&mut self, who: usize, answers: usize) -> Judged {
         let conn = self.subscriber(who)?;
         let heard = self.bench.hear(conn);
+        for heard in &heard {
+            let Heard::Publish(message) = heard else { continue };
+            let text = String::from_utf8(message.payload.clone()).unwrap();
+            let is_first = self.subscribers[who].sent.insert(text.clone());
+            if !is_first && !message.dup && !self.repeated.contains(&text) {
+                return Err(format!("{who} gets {text} again, and it does not say so"));
+            }
+        }
         self.subscribers[who].inbox.extend(heard);
         for _ in 0..answers {
             let Some(heard) = self.subscribers[who].inbox.pop_front() else { break };
@@ -274,14 +279,8 @@ impl Play {
             if subscriber.settled.contains(&text) && (!repeated || text.contains(" 2 ")) {
                 return Err(format!("{who} acknowledged {text}, which comes again"));
             }
-            if subscriber.marked.contains(&text) && !message.dup && !repeated {
-                return Err(format!("{who} gets {text} again, and it does not say so"));
-            }
             if !subscriber.taken.contains(&text) {
                 subscriber.taken.push(text.clone());
-            }
-            if subscriber.conn_synced {
-                subscriber.marked.insert(text.clone());
             }
             subscriber.fresh.insert(text);
             self.bench.send(conn, &Packet::PubAck(ack(message.id)));
