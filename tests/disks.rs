@@ -1,9 +1,11 @@
 //! The store on real file systems: an ext4 image copied in the middle of writing, as a power cut leaves it, mounted and
-//! opened; a disk that fills up, and one that turns read-only, each cured. As root; each mount goes with its test.
+//! opened; a disk that fills up, and one that turns read-only, each cured; what `doctor disk` makes of them. As root; each
+//! mount goes with its test.
 //!
 //! `HOBNAIL_SIZE`: so many images (12).
 
 mod disks {
+    mod doctor;
     pub mod mounts;
 }
 

@@ -19,7 +19,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is plain")
 }
 
-fn may_mount() -> bool {
+pub fn may_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         assert!(std::env::var_os("CI").is_none(), "mounting needs root");

@@ -1,5 +1,7 @@
 //! `hobnail doctor`: what is wrong around the agent of this machine, each with a cure.
 
+mod disk;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,10 @@ const SERVICE_DEFAULTS: &str = "/etc/default/hobnail";
 ///
 /// Changes nothing, and needs no running agent; as root it sees more. Exit code 1 where something is sick.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    closer: Option<Closer>,
     /// The topology file
     #[arg(default_value = TOPOLOGY)]
     file: PathBuf,
@@ -46,7 +51,16 @@ pub struct Args {
     bundle: Option<PathBuf>,
 }
 
+/// What takes its time, and is only done when asked for.
+#[derive(Debug, clap::Subcommand)]
+enum Closer {
+    Disk(disk::Args),
+}
+
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(Closer::Disk(args)) = &args.closer {
+        return disk::run(args);
+    }
     let machine = machine(args);
     let findings = examine(&machine);
     if args.json {

@@ -17,6 +17,8 @@ use hobnail_core::topology::report::Colour;
 
 mod table;
 
+pub use table::{bytes, count};
+
 /// How often `--watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Cursor to the corner, and nothing below it.

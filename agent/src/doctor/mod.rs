@@ -1,19 +1,24 @@
 //! What may be wrong around an agent: a list of checks, each a function from what is known of this machine to findings.
 //!
 //! Changes nothing and needs no running agent. Whatever is not fine comes with a cure. A new check is a function and a
-//! line in `CHECKS`.
+//! line in `CHECKS`. What is measured only when it is asked for stands beside them: how long a disk takes (`commits`),
+//! how it wears (`wear`), and whether it lies (`plug`, `witness`).
 
 mod agent;
 pub mod bundle;
 mod clock;
+pub mod commits;
 mod disk;
 mod names;
+pub mod plug;
 mod ports;
 mod power;
 mod secrets;
 mod service;
 mod topology;
 mod versions;
+pub mod wear;
+pub mod witness;
 
 use std::fs;
 use std::io::{self, Read};
@@ -147,7 +152,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
 }
 
 /// An error of the system without its number.
-fn plain(error: &io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// On cards, unless told otherwise.
 const CARD_COMMITS_PER_SECOND: u32 = 20;
@@ -10,14 +10,25 @@ const CARD_COMMITS_PER_SECOND: u32 = 20;
 /// How many commits a second are right here; `None`: as many as come.
 #[must_use]
 pub fn commits_per_second(directory: &Path) -> Option<u32> {
-    let device = fs::metadata(directory).ok()?.dev();
-    let node = format!("/sys/dev/block/{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    is_card(&fs::canonicalize(node).ok()?).then_some(CARD_COMMITS_PER_SECOND)
+    is_card(&disk(directory)?).then_some(CARD_COMMITS_PER_SECOND)
 }
 
-/// From the device's place in /sys: an SD or MMC card, or a stick; with a partition its disk is the folder above.
-fn is_card(node: &Path) -> bool {
-    let disk = if node.join("partition").exists() { node.parent().unwrap_or(node) } else { node };
+/// The place in /sys of the disk that a directory is on, whichever of its partitions; `None` where it is on none.
+#[must_use]
+pub fn disk(directory: &Path) -> Option<PathBuf> {
+    let device = fs::metadata(directory).ok()?.dev();
+    let node = format!("/sys/dev/block/{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    Some(whole(fs::canonicalize(node).ok()?))
+}
+
+/// With a partition its disk is the folder above.
+fn whole(node: PathBuf) -> PathBuf {
+    let above = node.join("partition").exists().then(|| node.parent().map(Path::to_owned)).flatten();
+    above.unwrap_or(node)
+}
+
+/// An SD or MMC card, or a stick.
+fn is_card(disk: &Path) -> bool {
     let name = disk.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("mmcblk") || fs::read_to_string(disk.join("removable")).is_ok_and(|flag| flag.trim() == "1")
 }
@@ -40,7 +51,9 @@ mod tests {
             fs::create_dir_all(&partition).unwrap();
             fs::write(disk.join("removable"), format!("{removable}\n")).unwrap();
             fs::write(partition.join("partition"), "1\n").unwrap();
-            assert_eq!((is_card(&disk), is_card(&partition)), (card, card), "{}", partition.display());
+            for place in [disk, partition] {
+                assert_eq!(is_card(&whole(place.clone())), card, "{}", place.display());
+            }
         }
     }
 
