@@ -9,12 +9,14 @@ use crate::stream::{Added, Need, Stream, StreamId};
 use crate::time::Now;
 
 /// An origin has forgotten what another broker is to have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Doubt {
     pub upto: u64,
     /// The link by which it says so.
     pub origin: LinkId,
     pub since: Now,
+    /// The last beat that went to each other broker before: who answers a later one has told what it had.
+    pub beats: BTreeMap<LinkId, u32>,
 }
 
 #[derive(Debug, Default)]

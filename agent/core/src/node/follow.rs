@@ -60,6 +60,17 @@ impl Node {
         }
     }
 
+    /// Between brokers: behind a beat nothing is left to tell of what had grown before it.
+    pub(super) fn tell_growth(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && link.ready) else { return };
+        if self.settings.is_broker() {
+            link.got_dirty.extend(&self.grown);
+            let mut out = Vec::new();
+            self.put_gots(id, &mut out, usize::MAX);
+            self.say(id, &out);
+        }
+    }
+
     fn put_streams(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) {
         let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return };
         let mut open: Vec<StreamId> = link.pending.iter().copied().collect();
@@ -88,7 +99,7 @@ impl Node {
             // What is retained may have been among what it has missed.
             link.walk.get_or_insert_default();
         }
-        let upto = if stream.sender == me && stream.lane.is_kept() { copy.stream.stored() } else { copy.stream.last() };
+        let upto = leaves_upto(me, stream, copy);
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
         let rights = self.settings.peers.get(&link.peer);
         let to_broker = link.is_broker;
@@ -205,6 +216,11 @@ fn goes_by(role: &crate::assign::Role, me: SenderId, link: &Link, stream: Stream
             stream.sender == me || (copy.by_origin && stream.sender != link.sender) || relayed()
         }
     }
+}
+
+/// How far a copy may leave this machine: what is ours and kept, only when it is on disk.
+pub fn leaves_upto(me: SenderId, stream: StreamId, copy: &Copy) -> u64 {
+    if stream.sender == me && stream.lane.is_kept() { copy.stream.stored() } else { copy.stream.last() }
 }
 
 /// Whether a client's programs want it and may have it.

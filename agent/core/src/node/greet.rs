@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::follow::leaves_upto;
 use super::link::{Attached, Link, LinkId, Phase, Side};
 use super::{Action, Node};
 use crate::envelope::SenderId;
@@ -343,10 +344,10 @@ impl Node {
         let sender = link.sender;
         let mut out = Vec::new();
         for (stream, copy) in self.copies.iter().filter(|(stream, _)| stream.sender != sender && unknown(stream)) {
-            let last = copy.stream.last();
-            if last > 0 && !link.flows.contains_key(stream) {
-                encode(&Frame::Skip { stream: *stream, from: 1, to: last }, &mut out);
-                link.restart(*stream, last);
+            let upto = leaves_upto(self.me, *stream, copy);
+            if upto > 0 && !link.flows.contains_key(stream) {
+                encode(&Frame::Skip { stream: *stream, from: 1, to: upto }, &mut out);
+                link.restart(*stream, upto);
             }
         }
         self.say(id, &out);
@@ -354,6 +355,7 @@ impl Node {
 
     pub(super) fn send_beat(&mut self, id: LinkId, now: Now) {
         let (in_step, hlc) = (self.in_step, self.clock.last());
+        self.tell_growth(id);
         let Some(link) = self.links.get_mut(&id) else { return };
         link.beat_sent = link.beat_sent.wrapping_add(1);
         link.beat_sent_at = now;
@@ -429,7 +431,7 @@ impl Node {
                 copy.source = None;
                 copy.needed = false;
             }
-            if copy.doubted.is_some_and(|doubt| doubt.origin == id) {
+            if copy.doubted.as_ref().is_some_and(|doubt| doubt.origin == id) {
                 copy.doubted = None;
             }
         }

@@ -95,7 +95,9 @@ impl Node {
             return;
         }
         if !by_broker && self.settings.waits_for_others() {
-            let doubt = Doubt { upto, origin: id, since: now };
+            let brokers = self.links.iter().filter(|(_, link)| link.is_broker);
+            let beats = brokers.map(|(id, link)| (*id, link.beat_sent)).collect();
+            let doubt = Doubt { upto, origin: id, since: now, beats };
             if let Some(copy) = self.copies.get_mut(&stream) {
                 copy.doubted = Some(doubt);
             }
@@ -106,20 +108,24 @@ impl Node {
         self.answer_growth(id, stream, added);
     }
 
-    /// A stretch is nowhere any more if all other brokers are here and none has it; or if one of them has not come for
-    /// long.
+    /// A stretch is nowhere any more if all other brokers are here and, asked since, none has it; or if one of them has
+    /// not come for long.
     pub(super) fn weigh_doubts(&mut self, now: Now) {
         let others = self.settings.brokers.len();
-        let brokers: Vec<&Link> = self.links.values().filter(|link| link.is_broker && link.ready).collect();
+        let brokers: Vec<(&LinkId, &Link)> =
+            self.links.iter().filter(|(_, link)| link.is_broker && link.ready).collect();
         let mut over = Vec::new();
         for (stream, copy) in &self.copies {
-            let Some(doubt) = copy.doubted else { continue };
+            let Some(doubt) = &copy.doubted else { continue };
             let last = copy.stream.last();
-            let has_more = |link: &&Link| link.flows.get(stream).is_some_and(|flow| flow.acked > last);
+            let lacks_it = |(id, link): &(&LinkId, &Link)| {
+                let asked = doubt.beats.get(*id).copied().unwrap_or(0);
+                link.beat_answered > asked && link.flows.get(stream).is_none_or(|flow| flow.acked <= last)
+            };
             let waited = now.since(doubt.since) >= DOUBT_MAX;
-            let nowhere = brokers.len() >= others && !brokers.iter().any(has_more);
+            let nowhere = brokers.len() >= others && brokers.iter().all(lacks_it);
             if last >= doubt.upto || nowhere || waited {
-                over.push((*stream, doubt));
+                over.push((*stream, doubt.clone()));
             }
         }
         for (stream, doubt) in over {
@@ -176,7 +182,8 @@ impl Node {
         if is_broker {
             self.weigh_stability(got.stream);
             if got.stream.sender == self.me {
-                self.own_is_elsewhere(got.stream, got.stored);
+                // What is stable is on another's disk, whether or not on that of whoever tells.
+                self.own_is_elsewhere(got.stream, got.stored.max(got.stable));
                 self.own_is_stable(got.stream, got.stable);
             }
         }

@@ -11,7 +11,7 @@ use crate::ids::Name;
 use crate::keep::tests::Model;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Identity, LinkId, Node, Pong, Saved, Side, Write};
+use crate::node::{Action, Identity, LinkId, Node, Numbers, Pong, Saved, Side, Write};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::Topology;
@@ -152,7 +152,9 @@ impl Lab {
         machine.retained.clear();
         // What was read back is on disk.
         machine.disk.synced = machine.disk.writes.len();
-        let mut node = Node::new(settings, &identity, saved, self.now);
+        // A link's number is that of no earlier life: what was on its way by a link of one is not for another.
+        let numbers = Numbers { links: (self.boots & 0xFFFF) << 32, ..Numbers::default() };
+        let mut node = Node::after(numbers, settings, &identity, saved, self.now);
         node.handle_wall(machine.wall_ms as i64 * 1000);
         machine.wants.iter().for_each(|filter| node.handle_wanted(filter, self.now));
         machine.node = Some(node);

@@ -330,7 +330,11 @@ impl Sim {
             let Some(origin) = nodes().find(|node| node.me == id.sender && !lost.contains(&node.me)) else { continue };
             let on_disk = origin.copies.get(id).map_or(0, |own| own.stream.stored());
             if copy.stream.last() > on_disk {
-                return self.found(format!("{id:?} {} left, but only {on_disk} is on disk", copy.stream.last()));
+                return self.found(format!(
+                    "{id:?} {} left, but only {on_disk} is on disk{}",
+                    copy.stream.last(),
+                    self.tell_streams(id.sender)
+                ));
             }
         }
         Ok(())
@@ -466,7 +470,7 @@ impl Sim {
             return self.found(format!("{name} has the home {:?}", status.home));
         }
         if status.queue > 0 {
-            return self.found(format!("{name} still owes {} answers", status.queue));
+            return self.found(format!("{name} still owes {} answers{}", status.queue, self.tell_streams(node.me)));
         }
         if !is_broker && node.bytes > 0 {
             return self.found(format!("{name} still keeps {} bytes: {}", node.bytes, self.tell_streams(node.me)));
@@ -565,4 +569,13 @@ fn random_networks_keep_every_promise() {
         faults[..faults.len().min(5)].join("\n")
     );
     assert!(trouble as u64 >= count, "only {trouble} misfortunes in {count} networks");
+}
+
+/// Each found what none of the first 2,000 does: what is said of a stream to a machine that is new, or is believed of
+/// brokers that have not told yet, or tells a publisher that its message is safe.
+#[test]
+fn networks_that_once_broke_a_promise_keep_it() {
+    for seed in [6_794, 6_986, 11_332, 12_895, 24_750, 32_093, 38_174] {
+        assert_eq!(run(seed).err(), None);
+    }
 }
