@@ -76,19 +76,7 @@ impl fmt::Display for Caution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, load};
-
-    struct Text(String);
-
-    impl Surroundings for Text {
-        fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
-            Ok(self.0.clone().into_bytes())
-        }
-
-        fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
-            SecretFact::NotLooked
-        }
-    }
+    use crate::topology::tests::parse;
 
     /// So many clients, and these brokers.
     fn topology(brokers: &[&str], clients: &[&str]) -> Topology {
@@ -100,8 +88,7 @@ mod tests {
         for client in clients {
             text += &format!("  {client}: {{}}\n");
         }
-        let Loaded { topology, report } = load("t.yaml", &mut Text(text));
-        topology.unwrap_or_else(|| panic!("{}", report.render(crate::topology::report::Colour::Plain)))
+        parse(&text)
     }
 
     #[test]

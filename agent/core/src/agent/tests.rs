@@ -10,8 +10,7 @@ use crate::node::Saved as NodeSaved;
 use crate::node::{Common, Side};
 use crate::rights::Rights;
 use crate::topology::model::{Limits, WhenFull};
-use crate::topology::report::Colour;
-use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, load};
+use crate::topology::tests::parse;
 
 const NOW: Now = Now(1_000_000);
 
@@ -19,18 +18,6 @@ struct Bench {
     agent: Agent,
     program: ConnId,
     actions: Vec<Action>,
-}
-
-struct Text(String);
-
-impl Surroundings for Text {
-    fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
-        SecretFact::NotLooked
-    }
 }
 
 fn name(text: &str) -> Name {
@@ -57,8 +44,7 @@ fn member(network: &str) -> node::Settings {
         "version: 1\nnetwork: {network}\nkeys: {{ active: k1 }}\nbrokers:\n  hub: {{ host: 10.0.0.1 }}\n\
          clients:\n  press: {{}}\n"
     );
-    let Loaded { topology, report } = load("t.yaml", &mut Text(text));
-    let topology = topology.unwrap_or_else(|| panic!("{}", report.render(Colour::Plain)));
+    let topology = parse(&text);
     let key = Key::Whole(NetworkKey::new(Seed::new([7; 32])));
     let keyring = Keyring::new(&topology.network, &key, &[]).unwrap();
     node::Settings::of(&assign(&topology, &name("press")).unwrap(), keyring, Common::of(&topology))

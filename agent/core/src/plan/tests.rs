@@ -6,25 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::assign::assign;
-use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, load};
-
-struct Text(String);
-
-impl Surroundings for Text {
-    fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
-        SecretFact::NotLooked
-    }
-}
+use crate::topology::tests::parse;
 
 fn assigned(text: &str, me: &str) -> Assignment {
-    let Loaded { topology, report } = load("t.yaml", &mut Text(text.to_owned()));
-    let topology =
-        topology.unwrap_or_else(|| panic!("{text}\n{}", report.render(crate::topology::report::Colour::Plain)));
-    assign(&topology, &Name::new(me).unwrap()).unwrap()
+    assign(&parse(text), &Name::new(me).unwrap()).unwrap()
 }
 
 prop_compose! {

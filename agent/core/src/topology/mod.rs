@@ -14,6 +14,8 @@ pub mod origin;
 mod raw;
 pub mod report;
 mod structure;
+#[cfg(test)]
+pub mod tests;
 mod yaml;
 
 pub use check::{MACHINES_MAX, VERSION};

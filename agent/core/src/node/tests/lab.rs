@@ -15,7 +15,7 @@ use crate::node::{Action, Identity, LinkId, Node, Numbers, Pong, Saved, Side, Wr
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::Topology;
-use files::parse;
+use crate::topology::tests::parse;
 
 const LATENCY: Duration = Duration::from_millis(1);
 const FSYNC: Duration = Duration::from_millis(4);

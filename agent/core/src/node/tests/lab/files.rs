@@ -5,8 +5,7 @@ use crate::assign::assign;
 use crate::envelope::{Key, Keyring, NetworkKey, Seed};
 use crate::ids::Name;
 use crate::node::{Common, Settings};
-use crate::topology::report::Colour;
-use crate::topology::{Loaded, SecretFact, SecretFile, Surroundings, Topology, load};
+use crate::topology::tests::parse;
 
 impl Lab {
     /// What the file on `name` says of it.
@@ -45,21 +44,4 @@ impl Lab {
         self.node_mut(name).unwrap().handle_keyring(keyring, now);
         self.drain(name);
     }
-}
-
-struct Text(String);
-
-impl Surroundings for Text {
-    fn read(&mut self, _path: &str) -> Result<Vec<u8>, String> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn secret(&mut self, _file: SecretFile<'_>) -> SecretFact {
-        SecretFact::NotLooked
-    }
-}
-
-pub fn parse(yaml: &str) -> Topology {
-    let Loaded { topology, report } = load("t.yaml", &mut Text(yaml.to_owned()));
-    topology.unwrap_or_else(|| panic!("{}", report.render(Colour::Plain)))
 }
