@@ -6,10 +6,13 @@
 mod change {
     pub mod machine;
     pub mod program;
+    pub mod talker;
 }
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "run/agent.rs"]
 mod agent;
+#[path = "change/live.rs"]
+mod live;
 #[path = "support/ports.rs"]
 mod ports;
 
