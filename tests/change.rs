@@ -11,6 +11,8 @@ mod change {
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "run/agent.rs"]
 mod agent;
+#[path = "change/gated.rs"]
+mod gated;
 #[path = "change/live.rs"]
 mod live;
 #[path = "support/ports.rs"]
@@ -209,7 +211,7 @@ fn a_bad_file_at_the_start_is_the_last_good_topology_loudly_and_mended_it_is_in_
     machine.agent.kill();
     for bad in ["", "version: 1\n", "version: 2\nnetwork: test\nbrokers: {}\n"] {
         fs::write(&machine.file, bad).unwrap();
-        let mut again = restart(&machine, |_| {});
+        let mut again = restart(&machine);
         assert_eq!(again.in_force(), good);
         let status = again.status();
         assert_eq!(codes(&status)[..2], ["last-good-topology", "reload-refused"], "{status:#}");
@@ -239,7 +241,7 @@ fn killed_at_any_point_of_a_reload_it_starts_again_with_the_old_or_the_new_one_w
         if cut {
             fs::write(&machine.file, &text[..text.len() / 2]).unwrap();
         }
-        machine = restart(&machine, |_| {});
+        machine = restart(&machine);
         let status = machine.status();
         let now = status["topology"]["fingerprint"].as_str().unwrap().to_owned();
         let _program = connect(machine.agent.programs(), "p");
@@ -281,13 +283,19 @@ fn without_any_topology_a_service_lives_on_in_safe_mode_and_begins_when_there_is
 }
 
 /// An agent by the same file, with the same state.
-fn restart(machine: &Machine, more: impl FnOnce(&mut std::process::Command)) -> Machine {
-    let mut command = agent::hobnail("", "solo");
-    let folder = machine.file.parent().unwrap();
+fn restart(machine: &Machine) -> Machine {
+    restart_as(machine, "solo")
+}
+
+/// The same, with the keys of `with_key` where there are any.
+fn restart_as(machine: &Machine, name: &str) -> Machine {
+    let (mut command, folder) = (agent::hobnail("", name), machine.file.parent().unwrap());
     let mut same = std::process::Command::new(command.get_program());
-    same.arg("run").arg(&machine.file).args(["--name", "solo"]).env_remove("HOBNAIL_KEYS");
+    same.arg("run").arg(&machine.file).args(["--name", name]).env_remove("HOBNAIL_KEYS");
     same.env("HOBNAIL_CONTROL", folder.join("control")).env("HOBNAIL_STATE", folder.join("state"));
-    more(&mut same);
+    if folder.join("keys").exists() {
+        same.arg("--keys").arg(folder.join("keys"));
+    }
     command = same;
     Machine { agent: agent::Agent::spawn(&mut command), file: machine.file.clone() }
 }

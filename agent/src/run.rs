@@ -106,8 +106,19 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     let watch = places.watch.then(|| Watch::new(&texts));
     let files = places.files.clone();
     let retry = pending.is_some();
-    let mut changes =
-        Changes { running, files, history, keeper, desk: desk.clone(), held, topology, retry, found: false };
+    let mut changes = Changes {
+        running,
+        files,
+        history,
+        keeper,
+        desk: desk.clone(),
+        held,
+        topology,
+        retry,
+        found: false,
+        gate: None,
+        held_back: None,
+    };
     let found = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,

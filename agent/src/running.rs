@@ -108,6 +108,12 @@ impl Running {
         self.realm.has_home()
     }
 
+    /// Whether its deadlines are met, and every link has ended that the last change ends.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.realm.is_in_step() && !self.links.has_ending()
+    }
+
     #[must_use]
     pub fn wanted(&self) -> &Wanted {
         &self.wanted

@@ -52,6 +52,7 @@ pub enum Code {
     SafeMode,
     LastGoodTopology,
     ReloadRefused,
+    RolledBack,
     ConfirmNeeded,
     RestartNeeded,
     NotSaved,
@@ -94,6 +95,7 @@ impl Code {
         Self::SafeMode,
         Self::LastGoodTopology,
         Self::ReloadRefused,
+        Self::RolledBack,
         Self::ConfirmNeeded,
         Self::RestartNeeded,
         Self::NotSaved,
@@ -137,6 +139,7 @@ impl Code {
             Self::SafeMode => "safe-mode",
             Self::LastGoodTopology => "last-good-topology",
             Self::ReloadRefused => "reload-refused",
+            Self::RolledBack => "rolled-back",
             Self::ConfirmNeeded => "confirm-needed",
             Self::RestartNeeded => "restart-needed",
             Self::NotSaved => "not-saved",
@@ -164,7 +167,11 @@ impl Code {
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
             Self::MemoryOnly | Self::DiskDegraded | Self::DiskFull => Grade::Problem,
             Self::DiskDamaged => Grade::Warning,
-            Self::DeadlinesMissed | Self::ReloadRefused | Self::SafeMode | Self::LastGoodTopology => Grade::Problem,
+            Self::DeadlinesMissed
+            | Self::ReloadRefused
+            | Self::RolledBack
+            | Self::SafeMode
+            | Self::LastGoodTopology => Grade::Problem,
             Self::MemoryNearlyFull | Self::ConnectionsNearlyFull | Self::DoorWaiting => Grade::Warning,
             Self::ConfirmNeeded | Self::RestartNeeded | Self::WrongPasswords | Self::ForeignPages => Grade::Warning,
             Self::Qos0Dropped | Self::RightsRefused | Self::ProtocolErrors | Self::NotSaved => Grade::Note,
@@ -248,6 +255,9 @@ impl Code {
                 "`hobnail reload --dry-run` shows what it would do; `hobnail reload --confirm` if that is meant, else mend the file"
             }
             Self::ReloadRefused => "`hobnail check FILE` shows what is wrong; the old topology is in force until then",
+            Self::RolledBack => {
+                "`hobnail diff` shows the edit: look at the address of the brokers and at the keys; it is tried again once it is mended or confirmed, and when no broker can be reached without it either"
+            }
             Self::NotSaved => "`hobnail save` writes them; `hobnail diff` shows them; a restart forgets them",
             Self::RestartNeeded => "restart this agent when it suits: `systemctl restart hobnail`",
             Self::WrongPasswords => "a device has an old password, or somebody guesses: the log names the addresses",

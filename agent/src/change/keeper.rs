@@ -13,6 +13,7 @@ use crate::texts::Texts;
 const WAITING_MAX: usize = 8;
 
 /// A topology under which the agent is well.
+#[derive(Clone)]
 pub struct Good {
     pub cause: Cause,
     pub what: String,

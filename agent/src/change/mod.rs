@@ -10,6 +10,7 @@
 //! stay as it is, and never means defaults.
 
 pub mod boot;
+pub mod gate;
 pub mod keeper;
 pub mod outcome;
 pub mod watch;
@@ -27,10 +28,12 @@ use hobnail_core::plan::Step;
 use hobnail_core::topology::Topology;
 use hobnail_core::topology::report::Colour;
 use tokio::signal::unix::Signal;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use self::keeper::{Good, Keeper};
+use self::gate::{Gate, HeldBack, decided};
+use self::keeper::Keeper;
 use self::outcome::{Outcome, Verdict};
 use self::watch::Watch;
 use self::wish::{Ask, Asked, Manner, What};
@@ -46,9 +49,6 @@ use crate::whoami::whoami_in;
 const UNSAVED_MAX: usize = 50;
 /// What could not be made ready, such as a door whose port is taken, is tried again this often.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
-/// After a change an agent that had a home has to have one again within this, or the topology is not kept as good.
-const GATE_MAX: Duration = Duration::from_secs(10);
-const GATE_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the topology of this agent comes from.
 #[derive(Clone, Debug)]
@@ -140,6 +140,9 @@ pub struct Changes {
     pub retry: bool,
     /// There is a topology, in safe mode.
     pub found: bool,
+    /// What is in force has to prove itself.
+    pub gate: Option<Gate>,
+    pub held_back: Option<HeldBack>,
 }
 
 impl Changes {
@@ -156,6 +159,11 @@ impl Changes {
                 }
                 () = edited(&mut watch) => None,
                 () = tokio::time::sleep(RETRY_EVERY), if self.retry => None,
+                decided = decided(self.gate.as_ref(), self.held_back.as_ref(), &self.running) => {
+                    self.decide(decided).await;
+                    manager.ready(&self.desk.state());
+                    continue;
+                }
             };
             let ask = next.as_ref().map_or(Ask::files(Manner::Cautious), |(ask, _)| ask.clone());
             let (outcome, texts) = self.look(&ask).await;
@@ -164,9 +172,18 @@ impl Changes {
             }
             manager.ready(&self.desk.state());
             if let Some((_, answer)) = next {
-                // Who asked may be gone.
-                let _ = answer.send(outcome);
+                self.answer(answer, outcome);
             }
+        }
+    }
+
+    /// At once, or when it has turned out whether what is in force stays so.
+    fn answer(&mut self, answer: oneshot::Sender<Outcome>, outcome: Outcome) {
+        let in_force = matches!(outcome.verdict, Verdict::Applied | Verdict::Unchanged);
+        match self.gate.as_mut().filter(|gate| in_force && gate.is_judged()) {
+            Some(gate) => gate.wait(answer, outcome),
+            // Who asked may be gone.
+            None => drop(answer.send(outcome)),
         }
     }
 
@@ -204,6 +221,9 @@ impl Changes {
         };
         let steps = self.running.plan(&wanted);
         let fingerprint = common.fingerprint.clone();
+        if let Some(outcome) = self.held_back(&texts, ask.manner) {
+            return outcome;
+        }
         if let (Some(doubt), false) = (doubt, ask.manner == Manner::Confirmed) {
             return Outcome::doubted(&doubt, &ask.what, &steps, fingerprint);
         }
@@ -218,7 +238,7 @@ impl Changes {
             return Outcome::applied(&steps, fingerprint);
         }
         let (same, news) = (self.topology.as_ref() == Some(&topology), texts != self.held.texts);
-        let had_home = self.running.has_home();
+        let before = self.before();
         let wanted = Wanted { assignment: wanted, common, provisional: false };
         match self.running.change(wanted).await {
             Err(error) => Outcome::failed(error.to_string()),
@@ -227,34 +247,12 @@ impl Changes {
                 self.held.take(texts, &ask.what, on_disk);
                 let origin = (ask.what == What::Files).then_some(Origin::File);
                 self.desk.set_running(&self.running, &self.held, origin);
-                if news {
-                    self.gate(&ask.what, fingerprint.clone(), had_home);
+                if let Some(before) = before.filter(|_| news) {
+                    self.watch_over(before, ask);
                 }
                 if same { Outcome::unchanged(fingerprint) } else { Outcome::applied(&steps, fingerprint) }
             }
         }
-    }
-
-    /// Keep it as the last good one, once the agent is well under it.
-    fn gate(&self, what: &What, fingerprint: Box<str>, had_home: bool) {
-        let (texts, cause, what) = (self.held.texts.clone(), what.cause(), what.words());
-        let (realm, keeper, desk) = (self.running.realm().clone(), self.keeper.clone(), self.desk.clone());
-        tokio::task::spawn_local(async move {
-            let end = tokio::time::Instant::now() + GATE_MAX;
-            let well = || realm.is_in_step() && (!had_home || realm.has_home());
-            while !well() && tokio::time::Instant::now() < end {
-                tokio::time::sleep(GATE_LOOK_EVERY).await;
-            }
-            if desk.topology() != fingerprint {
-                // Another has taken its place.
-                return;
-            }
-            if well() {
-                keeper.keep(Good { cause, what, texts, fingerprint }).await;
-            } else {
-                warn!("no broker can be reached since the topology was edited: it is not kept as the last good one");
-            }
-        });
     }
 
     fn tell(&mut self, ask: &Ask, outcome: &Outcome) {
@@ -270,11 +268,11 @@ impl Changes {
             }
             Verdict::Unchanged => info!("the topology is the one in force; keys and certificates are read anew"),
             Verdict::WouldApply => {}
-            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart if news => {
+            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart | Verdict::RolledBack if news => {
                 outcome.report.iter().flat_map(|report| report.lines()).for_each(|line| eprintln!("{line}"));
                 warn!(why = outcome.error, "the topology stays as it was");
             }
-            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart => {}
+            Verdict::Bad | Verdict::Failed | Verdict::Doubted | Verdict::Restart | Verdict::RolledBack => {}
         }
         self.desk.set_outcome(outcome);
     }

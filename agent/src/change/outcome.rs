@@ -21,6 +21,8 @@ pub enum Verdict {
     Failed,
     /// It takes away so much that somebody has to say that it is meant. The old topology is in force.
     Doubted,
+    /// No broker could be reached under it. The topology before it is in force again.
+    RolledBack,
     /// This agent would be another machine: that takes a restart. The old topology is in force.
     Restart,
 }
@@ -92,6 +94,17 @@ impl Outcome {
             What::Edits(_) | What::Earlier(_) => format!("not done: {doubt}; add --confirm if that is meant"),
         };
         Self::of(Verdict::Doubted, steps, topology, Some(error))
+    }
+
+    #[must_use]
+    pub fn rolled_back(what: &What, topology: Box<str>) -> Self {
+        let error = match what {
+            What::Files => {
+                "the edit was taken back: under it no broker could be reached; mend it, or `hobnail reload --confirm`"
+            }
+            What::Edits(_) | What::Earlier(_) => "taken back: under it no broker could be reached",
+        };
+        Self::of(Verdict::RolledBack, &[], topology, Some(error.to_owned()))
     }
 
     #[must_use]

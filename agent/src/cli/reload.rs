@@ -16,7 +16,8 @@ use crate::change::outcome::{Outcome, Told, Verdict};
 ///
 /// It does so by itself within a second of an edit. An edit with a fault changes nothing, and so does one that cannot be
 /// carried out. One that takes away this machine, the only broker or several, or more than 30 % of the machines waits for
-/// --confirm: it may be half a file. Ends with 78 where the file does not check, with 1 where the edit waits or fails.
+/// --confirm: it may be half a file. A client that finds no broker under an edit goes back after ten seconds; this waits for
+/// that. Ends with 78 where the file does not check, with 1 where the edit waits, fails or was taken back.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Say what would be done, and do nothing
@@ -71,7 +72,7 @@ fn code(verdict: Verdict) -> ExitCode {
     match verdict {
         Verdict::Applied | Verdict::Unchanged | Verdict::WouldApply => ExitCode::SUCCESS,
         Verdict::Bad => ExitCode::from(exit::BAD_TOPOLOGY),
-        Verdict::Failed | Verdict::Doubted | Verdict::Restart => ExitCode::FAILURE,
+        Verdict::Failed | Verdict::Doubted | Verdict::Restart | Verdict::RolledBack => ExitCode::FAILURE,
     }
 }
 
@@ -92,6 +93,6 @@ fn told(outcome: &Outcome) -> String {
         Verdict::WouldApply if steps == 0 => "nothing would change on this machine\n",
         Verdict::WouldApply => "not done: this was a dry run\n",
         Verdict::Doubted => "not done: it has to be confirmed\n",
-        Verdict::Bad | Verdict::Failed | Verdict::Restart => "",
+        Verdict::Bad | Verdict::Failed | Verdict::Restart | Verdict::RolledBack => "",
     }
 }

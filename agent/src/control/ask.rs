@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::http::read_answer;
 
 /// An agent that does not answer by then does not answer.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(20);
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 

@@ -153,6 +153,11 @@ impl Desk {
         self.facts.borrow().files()
     }
 
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.facts.borrow().origin
+    }
+
     /// The fingerprint of what is in force.
     #[must_use]
     pub fn topology(&self) -> Box<str> {
@@ -239,6 +244,7 @@ impl Desk {
             let code = match verdict {
                 Verdict::Doubted => Code::ConfirmNeeded,
                 Verdict::Restart => Code::RestartNeeded,
+                Verdict::RolledBack => Code::RolledBack,
                 Verdict::Bad | Verdict::Failed | Verdict::Applied | Verdict::Unchanged | Verdict::WouldApply => {
                     Code::ReloadRefused
                 }

@@ -84,6 +84,8 @@ struct Shared<N: Network> {
     places: RefCell<BTreeMap<Name, Rc<Place>>>,
     dials: RefCell<BTreeMap<Name, AbortHandle>>,
     open: RefCell<Vec<Open>>,
+    /// The connections that the last change ends.
+    ending: RefCell<Vec<Weak<Wire>>>,
     counters: Cell<Counters>,
 }
 
@@ -111,6 +113,7 @@ impl<N: Network> Links<N> {
             places: RefCell::default(),
             dials: RefCell::default(),
             open: RefCell::default(),
+            ending: RefCell::default(),
             counters: Cell::default(),
         }))
     }
@@ -151,6 +154,8 @@ impl<N: Network> Links<N> {
             }
         }
         let pins = self.0.pins.borrow();
+        let mut ending = self.0.ending.borrow_mut();
+        ending.retain(|wire| wire.strong_count() > 0);
         for open in &*self.0.open.borrow() {
             let is_pinned = pins.as_ref().is_some_and(|pins| pins.holds(&open.peer, &open.key));
             let has_moved = open.side == Side::Dialed && moved.contains(&open.peer);
@@ -158,8 +163,15 @@ impl<N: Network> Links<N> {
                 && (!is_pinned || has_moved)
             {
                 wire.ask_to_close(LINGER);
+                ending.push(open.wire.clone());
             }
         }
+    }
+
+    /// Whether a link still has its last words to say.
+    #[must_use]
+    pub fn has_ending(&self) -> bool {
+        self.0.ending.borrow().iter().any(|wire| wire.strong_count() > 0)
     }
 
     /// Dial `to` once, in a task of its own. May be called while the core is borrowed.
