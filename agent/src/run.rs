@@ -104,21 +104,8 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
         keeper.keep(Good { cause: Cause::Boot, what, texts, fingerprint }).await;
     }
     let watch = places.watch.then(|| Watch::new(&texts));
-    let files = places.files.clone();
-    let retry = pending.is_some();
-    let mut changes = Changes {
-        running,
-        files,
-        history,
-        keeper,
-        desk: desk.clone(),
-        held,
-        topology,
-        retry,
-        found: false,
-        gate: None,
-        held_back: None,
-    };
+    let mut changes = Changes::new(running, places.files.clone(), history, keeper, desk.clone(), held, topology);
+    changes.retry = pending.is_some();
     let found = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
@@ -134,18 +121,25 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     if let Some(socket) = socket {
         let _ = std::fs::remove_file(socket);
     }
-    let ended = tokio::select! {
-        done = tokio::time::timeout(STOP_MAX, realm.stop()) => {
-            if done.is_err() {
-                warn!("some connections did not take their last bytes in time");
-            }
-            if found { Ended::Found } else { Ended::Stopped }
+    let hurry = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        _ = terminate.recv() => Ended::Hurried,
-        _ = interrupt.recv() => Ended::Hurried,
+    };
+    let ended = tokio::select! {
+        () = take_leave(&realm) => if found { Ended::Found } else { Ended::Stopped },
+        () = hurry => Ended::Hurried,
     };
     realm.flush(FLUSH_MAX);
     Ok(ended)
+}
+
+/// Until everybody has their last bytes, or has had the time for it.
+async fn take_leave(realm: &Realm) {
+    if tokio::time::timeout(STOP_MAX, realm.stop()).await.is_err() {
+        warn!("some connections did not take their last bytes in time");
+    }
 }
 
 /// Signs of life to the manager, for as long as the realm meets its deadlines.

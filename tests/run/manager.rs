@@ -131,3 +131,32 @@ fn nobody_is_refused_between_two_agents_that_share_an_inherited_door() {
     waiting.read_exact(&mut answer).expect("an answer from the second agent");
     assert_eq!(answer, *b"\x20\x02\0\0");
 }
+
+#[test]
+fn an_inherited_door_that_was_elsewhere_comes_back_and_serves_those_who_came_meanwhile() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = listener.local_addr().unwrap();
+    let mut command = with_socket(&listener);
+    let topology = PathBuf::from(command.get_args().nth(1).expect("run FILE"));
+    let agent = Agent::spawn(&mut command);
+    assert_eq!(agent.programs(), there);
+    let reload = |text: &str| {
+        fs::write(&topology, text).unwrap();
+        let mut reload = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+        let reloaded =
+            reload.arg("reload").env("HOBNAIL_CONTROL", topology.with_file_name("control")).output().unwrap();
+        assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    };
+    let home = fs::read_to_string(&topology).unwrap();
+    for _ in 0..2 {
+        reload(&solo(""));
+        // The system takes it in, as the manager's socket listens on.
+        let mut waiting = TcpStream::connect(there).unwrap();
+        waiting.write_all(CONNECT).unwrap();
+        reload(&home);
+        waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answer = [0; 4];
+        waiting.read_exact(&mut answer).expect("an answer once the door is back");
+        assert_eq!(answer, *b"\x20\x02\0\0");
+    }
+}

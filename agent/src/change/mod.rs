@@ -129,23 +129,37 @@ impl Held {
 /// The running agent with its files.
 pub struct Changes {
     pub running: Running,
-    pub files: Files,
-    pub history: History,
-    pub keeper: Keeper,
-    pub desk: Rc<Desk>,
-    pub held: Held,
+    files: Files,
+    history: History,
+    keeper: Keeper,
+    desk: Rc<Desk>,
+    held: Held,
     /// `None` in safe mode.
-    pub topology: Option<Topology>,
+    topology: Option<Topology>,
     /// Something was not as it has to be: it is looked at again.
     pub retry: bool,
     /// There is a topology, in safe mode.
-    pub found: bool,
+    found: bool,
     /// What is in force has to prove itself.
-    pub gate: Option<Gate>,
-    pub held_back: Option<HeldBack>,
+    gate: Option<Gate>,
+    held_back: Option<HeldBack>,
 }
 
 impl Changes {
+    #[must_use]
+    pub fn new(
+        running: Running,
+        files: Files,
+        history: History,
+        keeper: Keeper,
+        desk: Rc<Desk>,
+        held: Held,
+        topology: Option<Topology>,
+    ) -> Self {
+        let (gate, held_back) = (None, None);
+        Self { running, files, history, keeper, desk, held, topology, retry: false, found: false, gate, held_back }
+    }
+
     /// Answer for as long as this agent stays what it is: until a good topology ends its safe mode. The end of the agent
     /// may come in the middle of it.
     pub async fn serve(&mut self, mut asked: Asked, mut hangup: Signal, manager: &Manager, mut watch: Option<Watch>) {

@@ -232,6 +232,8 @@ struct Machine {
     version: Option<String>,
     round_trip_ms: Option<f64>,
     queue: Option<u64>,
+    topology: Option<String>,
+    topology_s: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

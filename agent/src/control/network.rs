@@ -131,6 +131,7 @@ mod tests {
             round_trip_ms: None,
             queue: None,
             topology: Some("same".into()),
+            topology_s: None,
         }
     }
 

@@ -1,5 +1,8 @@
 //! Listening sockets that the service manager opened before us and keeps open over our restarts, so that nobody who
 //! connects meanwhile is refused. They are told apart by where they listen, not by their order.
+//!
+//! A door gets a copy, and the socket stays here: it listens as long as the manager holds it, whatever we do, so a door
+//! that was elsewhere for a while could not be bound there again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,8 +14,16 @@ use tracing::warn;
 
 #[derive(Debug, Default)]
 pub struct Inherited {
-    tcp: Vec<(SocketAddr, TcpListener)>,
-    unix: Vec<(PathBuf, UnixListener)>,
+    tcp: Vec<Socket<SocketAddr, TcpListener>>,
+    unix: Vec<Socket<PathBuf, UnixListener>>,
+}
+
+#[derive(Debug)]
+struct Socket<P, L> {
+    place: P,
+    listener: L,
+    /// A door has been there.
+    wanted: bool,
 }
 
 impl Inherited {
@@ -33,29 +44,33 @@ impl Inherited {
         // Of the wrong family it is an error, and the socket stays where it was.
         if let Ok(Some(listener)) = handed.take_tcp_listener(index) {
             listener.set_nonblocking(true)?;
-            self.tcp.push((listener.local_addr()?, listener));
+            self.tcp.push(Socket { place: listener.local_addr()?, listener, wanted: false });
         } else if let Some(listener) = handed.take_unix_listener(index)? {
             listener.set_nonblocking(true)?;
             let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
-            self.unix.push((path.ok_or_else(|| io::Error::other("it has no path"))?, listener));
+            let place = path.ok_or_else(|| io::Error::other("it has no path"))?;
+            self.unix.push(Socket { place, listener, wanted: false });
         }
         Ok(())
     }
 
-    pub fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = self.tcp.iter().position(|(listens, _)| *listens == address)?;
-        Some(self.tcp.swap_remove(at).1)
+    pub fn tcp(&mut self, address: SocketAddr) -> Option<io::Result<TcpListener>> {
+        let socket = self.tcp.iter_mut().find(|socket| socket.place == address)?;
+        socket.wanted = true;
+        Some(socket.listener.try_clone())
     }
 
-    pub fn take_unix(&mut self, path: &Path) -> Option<UnixListener> {
-        let at = self.unix.iter().position(|(listens, _)| listens == path)?;
-        Some(self.unix.swap_remove(at).1)
+    pub fn unix(&mut self, path: &Path) -> Option<io::Result<UnixListener>> {
+        let socket = self.unix.iter_mut().find(|socket| socket.place == path)?;
+        socket.wanted = true;
+        Some(socket.listener.try_clone())
     }
 
     /// The sockets that no door wanted. Whoever connects there waits for nothing, so they are worth a warning.
     #[must_use]
     pub fn left(&self) -> Vec<String> {
-        let tcp = self.tcp.iter().map(|(address, _)| address.to_string());
-        tcp.chain(self.unix.iter().map(|(path, _)| path.display().to_string())).collect()
+        let tcp = self.tcp.iter().filter(|socket| !socket.wanted).map(|socket| socket.place.to_string());
+        let unix = self.unix.iter().filter(|socket| !socket.wanted);
+        tcp.chain(unix.map(|socket| socket.place.display().to_string())).collect()
     }
 }

@@ -229,25 +229,25 @@ impl Standing {
     }
 
     fn tcp(&self, address: SocketAddr) -> Result<TcpListener, DoorError> {
-        match self.inherited.borrow_mut().take_tcp(address) {
-            Some(listener) => TcpListener::from_std(listener).map_err(DoorError::Inherited),
+        match self.inherited.borrow_mut().tcp(address) {
+            Some(listener) => listener.and_then(TcpListener::from_std).map_err(DoorError::Inherited),
             None => Ok(listen::tcp(address)?),
         }
     }
 
     fn everywhere(&self, port: u16) -> Result<TcpListener, DoorError> {
         let everywhere = [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
-        let inherited = everywhere.into_iter().find_map(|address| self.inherited.borrow_mut().take_tcp(address));
+        let inherited = everywhere.into_iter().find_map(|address| self.inherited.borrow_mut().tcp(address));
         match inherited {
-            Some(listener) => TcpListener::from_std(listener).map_err(DoorError::Inherited),
+            Some(listener) => listener.and_then(TcpListener::from_std).map_err(DoorError::Inherited),
             None => Ok(listen::everywhere(port)?),
         }
     }
 
     /// With its path, where it is ours to take away.
     fn unix(&self, path: &Path) -> Result<(UnixListener, Option<PathBuf>), DoorError> {
-        match self.inherited.borrow_mut().take_unix(path) {
-            Some(listener) => Ok((UnixListener::from_std(listener).map_err(DoorError::Inherited)?, None)),
+        match self.inherited.borrow_mut().unix(path) {
+            Some(listener) => Ok((listener.and_then(UnixListener::from_std).map_err(DoorError::Inherited)?, None)),
             None => Ok((listen::unix(path)?, Some(path.to_owned()))),
         }
     }

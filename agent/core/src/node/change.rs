@@ -37,6 +37,9 @@ impl Node {
     pub fn handle_settings(&mut self, settings: Settings, now: Now) {
         let keyring = settings.keyring.clone();
         let before = std::mem::replace(&mut self.settings, settings);
+        if before.common.fingerprint != self.settings.common.fingerprint {
+            self.topology_since = now;
+        }
         let role = if before.is_broker() == self.settings.is_broker() { Role::Same } else { Role::Other };
         if role == Role::Other {
             self.take_role(now);

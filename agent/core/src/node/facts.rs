@@ -64,6 +64,8 @@ pub struct StatusFact {
     pub home: Option<Box<str>>,
     pub queue: u64,
     pub fingerprint: Box<str>,
+    /// For how long it has run by that topology, where it says so.
+    pub topology_s: Option<u64>,
     /// It is being stopped.
     pub leaving: bool,
 }
@@ -136,10 +138,11 @@ impl Node {
             home: self.home.home().map(|home| home.as_str().into()),
             queue: self.outbox.unsettled() as u64,
             fingerprint: self.settings.common.fingerprint.clone(),
+            topology_s: Some(now.since(self.topology_since).as_secs()),
             leaving: self.leaving,
         };
         // Everybody hears of it, so what only grows is not worth telling often.
-        let news = StatusFact { uptime_s: 0, ..status.clone() };
+        let news = StatusFact { uptime_s: 0, topology_s: None, ..status.clone() };
         if news == self.status_told.0 && now.since(self.status_told.1) < STATUS_REPEAT {
             return;
         }

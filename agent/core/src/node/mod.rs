@@ -134,6 +134,8 @@ pub struct Node {
     settings: Settings,
     me: SenderId,
     started: Now,
+    /// When the topology came to be this one.
+    topology_since: Now,
     /// Since when it has the role that it has.
     serving_since: Now,
     boot: u64,
@@ -218,6 +220,7 @@ impl Node {
         let mut node = Self {
             me,
             started: now,
+            topology_since: now,
             serving_since: now,
             boot: identity.boot(),
             life,

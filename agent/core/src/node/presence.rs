@@ -111,10 +111,8 @@ impl Node {
     fn machine_view(&self, name: &Name, told: &Told, now: Now) -> MachineView {
         let fact = told.fact.as_ref();
         let link = self.by_peer.get(name).and_then(|id| self.links.get(id));
-        let aged = |fact: &StatusFact| {
-            let ago = told.heard.map_or(0, |heard| now.since(heard).as_secs());
-            fact.uptime_s.saturating_add(ago)
-        };
+        let ago = told.heard.map_or(0, |heard| now.since(heard).as_secs());
+        let here = fact.filter(|_| told.standing.is_here());
         MachineView {
             name: name.clone(),
             state: told.standing,
@@ -122,11 +120,12 @@ impl Node {
             home: fact.and_then(|fact| fact.home.clone()),
             since_ms: told.since_ms,
             boot: fact.map(|fact| format!("{:016x}", fact.boot)),
-            uptime_s: fact.filter(|_| told.standing.is_here()).map(aged),
+            uptime_s: here.map(|fact| fact.uptime_s.saturating_add(ago)),
             version: fact.map(|fact| fact.version.clone()),
             round_trip_ms: link.and_then(|link| link.rtt_us).map(milliseconds),
             queue: fact.map(|fact| fact.queue),
             topology: fact.map(|fact| fact.fingerprint.clone()),
+            topology_s: here.and_then(|fact| fact.topology_s).map(|time| time.saturating_add(ago)),
         }
     }
 

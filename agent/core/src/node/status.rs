@@ -122,6 +122,8 @@ pub struct MachineView {
     pub queue: Option<u64>,
     /// The fingerprint of what it runs.
     pub topology: Option<Box<str>>,
+    /// For how long it has; while it is there.
+    pub topology_s: Option<u64>,
 }
 
 impl Node {

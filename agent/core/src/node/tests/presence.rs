@@ -85,6 +85,23 @@ fn the_moment_of_a_change_stays_while_nothing_changes() {
 }
 
 #[test]
+fn for_how_long_a_machine_has_run_its_topology_is_told_and_begins_anew_with_another() {
+    let mut lab = Lab::new(WORKSHOP, 6);
+    let runs = |lab: &Lab, of: &str| {
+        let told = told(lab, "office", &format!("$hobnail/nodes/{of}"));
+        (told["topology"].as_str().unwrap().to_owned(), told["topology_s"].as_u64().unwrap())
+    };
+    lab.seconds(130);
+    let (before, long) = runs(&lab, "press");
+    assert!(long >= 60, "{long}");
+    lab.edit("press", &WORKSHOP.replace("every: 200ms", "every: 300ms"));
+    lab.seconds(5);
+    let (after, short) = runs(&lab, "press");
+    assert!(after != before && short <= 5, "{after} for {short} s");
+    assert!(runs(&lab, "hub").1 >= 60);
+}
+
+#[test]
 fn a_promotion_is_told() {
     let mut lab = Lab::new(WORKSHOP, 5);
     lab.seconds(5);

@@ -5,12 +5,12 @@ use hobnail_core::topology::report::Colour;
 use super::super::{Machine, Node};
 use super::{Paint, clean, count, duration, paint};
 
-const HEAD: [&str; 8] = ["machine", "state", "since", "role", "home", "round trip", "queue", "version"];
+const HEAD: [&str; 9] = ["machine", "state", "since", "role", "home", "round trip", "queue", "version", "topology"];
 
 pub fn draw(node: &Node, now_ms: Option<u64>, colour: Colour) -> String {
     let mut machines: Vec<&Machine> = node.machines.iter().collect();
     machines.sort_by_key(|machine| (grade(machine), machine.role != "broker", &machine.name));
-    let lines: Vec<[String; 8]> = machines.iter().map(|machine| cells(machine, now_ms)).collect();
+    let lines: Vec<[String; 9]> = machines.iter().map(|machine| cells(machine, now_ms)).collect();
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count());
         cells.chain(HEAD.get(column).map(|head| head.len())).max().unwrap_or(0)
@@ -37,7 +37,7 @@ fn grade(machine: &Machine) -> u8 {
     }
 }
 
-fn cells(machine: &Machine, now_ms: Option<u64>) -> [String; 8] {
+fn cells(machine: &Machine, now_ms: Option<u64>) -> [String; 9] {
     let dash = || "-".to_owned();
     let since = now_ms.zip(machine.since_ms).map(|(now, since)| duration(now.saturating_sub(since) / 1_000));
     // What cannot be said of a machine that is away is no longer true.
@@ -51,10 +51,17 @@ fn cells(machine: &Machine, now_ms: Option<u64>) -> [String; 8] {
         machine.round_trip_ms.map_or_else(dash, |ms| format!("{ms:.1} ms")),
         machine.queue.filter(|_| here).map_or_else(dash, count),
         machine.version.as_deref().map_or_else(dash, clean),
+        topology(machine).unwrap_or_else(dash),
     ]
 }
 
-fn line(cells: &[String; 8], widths: &[usize]) -> String {
+/// What it runs by, and for how long it has.
+fn topology(machine: &Machine) -> Option<String> {
+    let topology = clean(machine.topology.as_deref()?);
+    Some(machine.topology_s.map_or_else(|| topology.clone(), |time| format!("{topology} for {}", duration(time))))
+}
+
+fn line(cells: &[String; 9], widths: &[usize]) -> String {
     let mut out = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         out.push_str(&format!("{cell:<width$}  "));
@@ -80,6 +87,8 @@ mod tests {
             uptime_s: (state == "online").then_some(5),
             version: Some("0.1.0".into()),
             queue: Some(1_234),
+            topology: Some("91de96d11bda".into()),
+            topology_s: (state == "online").then_some(65),
             round_trip_ms: (role == "broker").then_some(1.26),
         };
         let node = Node {
@@ -94,10 +103,10 @@ mod tests {
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
-                "machine  state    since  role    home  round trip  queue  version",
-                "z        offline  1m     client  -     -           -      0.1.0",
-                "hub      online   1m     broker  hub   1.3 ms      1,234  0.1.0",
-                "a        online   1m     client  hub   -           1,234  0.1.0",
+                "machine  state    since  role    home  round trip  queue  version  topology",
+                "z        offline  1m     client  -     -           -      0.1.0    91de96d11bda",
+                "hub      online   1m     broker  hub   1.3 ms      1,234  0.1.0    91de96d11bda for 1m 5s",
+                "a        online   1m     client  hub   -           1,234  0.1.0    91de96d11bda for 1m 5s",
             ]
         );
         assert!(draw(&node, None, Colour::Ansi).contains("\x1b[1;31mz"));
