@@ -91,9 +91,20 @@ def a_good_file_is_read_and_a_bad_one_changes_nothing(machine):
     assert refused.returncode != 0, "a reload with a bad file must fail"
     log = machine.sh("journalctl -u hobnail -o cat -n 20")
     assert f"{TOPOLOGY}:8:" in log and "error[" in log, log
+    # What only the running agent knows: that much is taken away, or that a door cannot be opened.
+    for bad, says in (
+        (good.replace("  solo:", "  other:"), "hobnail reload --confirm"),
+        (good.replace("brokers:", 'doors: { programs: "10.9.9.9:1883" }\nbrokers:'), "10.9.9.9"),
+    ):
+        edit(machine, bad)
+        refused = machine.run("systemctl", "reload", "hobnail", check=False)
+        assert refused.returncode != 0, f"it stays as it was, so the reload has to fail:\n{bad}"
+        log = machine.sh("journalctl -u hobnail -o cat -n 5")
+        assert says in log, log
     assert (show(machine, "MainPID"), show(machine, "ActiveState")) == (pid, "active")
     it_serves(machine)
     edit(machine, good)
+    machine.run("systemctl", "reload", "hobnail")
 
 
 def a_start_with_a_bad_file_goes_by_the_last_good_one_or_waits_for_a_first(machine):
@@ -221,6 +232,12 @@ def several_run_side_by_side(machine):
     machine.sh("mkdir -p /etc/hobnail/second.keys; systemctl start hobnail@second")
     it_serves(machine, 1884)
     it_serves(machine)
+    machine.run("tee", "/etc/hobnail/second.yaml", text=text + "limits: { connections: many }\n")
+    assert machine.run("systemctl", "reload", "hobnail@second", check=False).returncode != 0, "its file is bad"
+    assert "/etc/hobnail/second.yaml:" in machine.sh("journalctl -u hobnail@second -o cat -n 20")
+    machine.run("systemctl", "reload", "hobnail")
+    machine.run("tee", "/etc/hobnail/second.yaml", text=text)
+    machine.run("systemctl", "reload", "hobnail@second")
     machine.sh("systemctl stop hobnail@second; rm -r /etc/hobnail/second.*")
     assert machine.sh("ls -d /var/lib/hobnail-second") == "/var/lib/hobnail-second"
 

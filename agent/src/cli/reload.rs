@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::exit;
 use super::out::{say, say_json};
-use super::status::AgentArgs;
+use super::status::{AgentArgs, NoAnswer};
 use crate::change::outcome::{Outcome, Told, Verdict};
+use crate::control::place::find_process;
 
 /// Have this machine's agent look at its topology, keys and certificates again, at once
 ///
@@ -26,6 +27,9 @@ pub struct Args {
     /// The edit is meant, however much it takes away
     #[arg(long)]
     confirm: bool,
+    /// The agent's process, as a service manager knows it
+    #[arg(long, value_name = "PID", conflicts_with = "name")]
+    pid: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,11 +43,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (false, true) => "/v1/reload/confirm",
         (false, false) => "/v1/reload",
     };
-    let answer = match args.agent.ask("POST", target) {
+    let answer = match ask(args, target) {
         Ok(answer) => answer,
         Err(no_answer) => return Ok(no_answer.end()),
     };
     tell(&answer, args.json)
+}
+
+fn ask(args: &Args, target: &str) -> Result<Value, NoAnswer> {
+    match args.pid.filter(|_| args.agent.control.is_none()) {
+        Some(pid) => AgentArgs { name: None, control: Some(find_process(pid)?) }.ask("POST", target),
+        None => args.agent.ask("POST", target),
+    }
 }
 
 /// Say what came of looking or changing, and how the command ends.
@@ -65,7 +76,7 @@ pub fn tell(answer: &Value, json: bool) -> anyhow::Result<ExitCode> {
 
 /// What that agent would do, and nothing done.
 pub fn dry_run(name: Option<String>, control: Option<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
-    run(&Args { dry_run: true, confirm: false, json, agent: AgentArgs { name, control } })
+    run(&Args { dry_run: true, confirm: false, pid: None, json, agent: AgentArgs { name, control } })
 }
 
 fn code(verdict: Verdict) -> ExitCode {

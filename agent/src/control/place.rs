@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use hobnail_core::ids::Name;
+use rustix::net::sockopt::socket_peercred;
 
 use crate::whoami::whoami;
 
@@ -29,6 +30,8 @@ pub enum FindError {
     None(Vec<PathBuf>),
     #[error("no agent called `{name}` answers on this machine: looked in {}", shown(folders))]
     NotThat { name: String, folders: Vec<PathBuf> },
+    #[error("no agent answers that is process {pid}: looked in {}", shown(folders))]
+    NotProcess { pid: u32, folders: Vec<PathBuf> },
     #[error("several agents run on this machine; say which with --name: {}", .0.join(", "))]
     Several(Vec<String>),
 }
@@ -50,6 +53,21 @@ pub fn own(me: &Name) -> Result<PathBuf, FolderError> {
 /// The socket of the agent called `name`, or of the only one there is, or of the one that has the name of the host.
 pub fn find(name: Option<&str>) -> Result<PathBuf, FindError> {
     find_in(folders(), name, whoami(None).ok().as_ref())
+}
+
+/// The socket of the agent that is this process.
+pub fn find_process(pid: u32) -> Result<PathBuf, FindError> {
+    find_process_in(folders(), pid)
+}
+
+fn find_process_in(folders: Vec<PathBuf>, pid: u32) -> Result<PathBuf, FindError> {
+    // The kernel knows who listens, whatever the socket is called.
+    let is_its = |socket: &PathBuf| {
+        let who = UnixStream::connect(socket).and_then(|stream| Ok(socket_peercred(stream)?));
+        who.is_ok_and(|who| u32::try_from(who.pid.as_raw_nonzero().get()) == Ok(pid))
+    };
+    let found = folders.iter().flat_map(|folder| sockets_of(folder)).find(is_its);
+    found.ok_or(FindError::NotProcess { pid, folders })
 }
 
 fn find_in(folders: Vec<PathBuf>, name: Option<&str>, host: Option<&Name>) -> Result<PathBuf, FindError> {
@@ -155,6 +173,16 @@ mod tests {
         let error = find_in(folders.clone(), None, None).unwrap_err().to_string();
         assert_eq!(error, "several agents run on this machine; say which with --name: a, b");
         assert!(find_in(folders, Some("c"), None).unwrap_err().to_string().contains("`c`"));
+    }
+
+    #[test]
+    fn an_agent_is_found_by_its_process() {
+        let (folder, _alive) = folder_with(&["a"]);
+        let folders = vec![folder.path().to_owned()];
+        let found = find_process_in(folders.clone(), std::process::id()).unwrap();
+        assert_eq!(found, socket_in(folder.path(), "a"));
+        let error = find_process_in(folders, 1).unwrap_err().to_string();
+        assert!(error.starts_with("no agent answers that is process 1: looked in "), "{error}");
     }
 
     #[test]
