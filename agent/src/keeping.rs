@@ -13,12 +13,14 @@ use std::time::Duration;
 use hobnail_core::agent::{Reading, Saved, Write};
 use hobnail_core::broker::Ticket;
 use hobnail_core::keep::Keep;
+use hobnail_core::node::{Fetch, Fetched};
 use hobnail_core::topology::model;
 use rustix::fs::statvfs;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::reading::Reads;
 use crate::state_dir;
 use crate::store::device::commits_per_second;
 use crate::store::{self, Batch, Figures, Health, Kept, OpenError, Options, Refused, Standing, Store};
@@ -70,6 +72,10 @@ pub struct Keeping {
     /// `None` where there is none, and once it is closed.
     store: RefCell<Option<Store>>,
     standing: watch::Receiver<Standing>,
+    /// `None` where there is no store.
+    reads: Option<Reads>,
+    /// Until somebody takes them in.
+    answers: Cell<Option<mpsc::Receiver<Fetched>>>,
     /// Keeps `standing` alive where there is no store.
     _alone: Option<watch::Sender<Standing>>,
     folder: PathBuf,
@@ -168,9 +174,13 @@ impl Keeping {
                 (Some(store), saved, found, None, standing)
             }
         };
+        let reads = store.as_ref().map(|store| Reads::start(store.reader())).transpose().map_err(OpenError::Thread)?;
+        let (reads, answers) = reads.unzip();
         let keeping = Self {
             store: RefCell::new(store),
             standing,
+            reads,
+            answers: Cell::new(answers),
             _alone: alone,
             folder: folder.to_owned(),
             bytes_max,
@@ -199,6 +209,18 @@ impl Keeping {
             self.behind.set(self.behind.get() + 1);
         }
         room
+    }
+
+    /// Read this back; what comes of it comes by `answers`.
+    pub fn fetch(&self, fetch: Fetch) {
+        if let Some(reads) = &self.reads {
+            reads.ask(fetch);
+        }
+    }
+
+    /// What was read back, for the one who asks first.
+    pub fn answers(&self) -> Option<mpsc::Receiver<Fetched>> {
+        self.answers.take()
     }
 
     /// What waits is tried again.

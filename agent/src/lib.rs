@@ -16,6 +16,7 @@ pub mod links;
 pub mod manager;
 pub mod network;
 pub mod pages;
+pub mod reading;
 pub mod realm;
 pub mod recording;
 pub mod run;

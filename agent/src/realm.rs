@@ -409,6 +409,17 @@ impl Realm {
         }
     }
 
+    /// Give the core what it wanted read back.
+    pub async fn keep_reading(self) {
+        let Some(mut answers) = self.0.keeping.answers() else { return };
+        // Cancel-safe; the end comes with the thread's.
+        while let Some(fetched) = answers.recv().await {
+            let now = self.now();
+            self.0.agent.borrow_mut().handle_fetched(fetched, now);
+            self.drain();
+        }
+    }
+
     /// Read on, or no more, as the disk has room for what comes of it.
     fn read_those(&self, room: Room) {
         if self.0.room.replace(room) == room {
@@ -486,6 +497,7 @@ impl Realm {
                 let room = self.0.keeping.keep(ticket, std::iter::from_fn(|| agent.poll_write()));
                 self.read_those(room);
             }
+            Action::Fetch(fetch) => self.0.keeping.fetch(fetch),
             Action::Resume => self.0.resume.notify_one(),
         }
     }

@@ -81,6 +81,7 @@ async fn live(boot: Boot, places: &Places) -> anyhow::Result<Ended> {
     spawn_local(realm.clone().keep_time());
     spawn_local(realm.clone().keep_going());
     spawn_local(realm.clone().keep_stored());
+    spawn_local(realm.clone().keep_reading());
 
     let (asker, asked) = Asker::new();
     let desk = Rc::new(Desk::new(&running, &held, origin, asker, history.clone()));

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::broker::{self, Broker, Ticket};
 use crate::ids::Name;
-use crate::node::{self, Identity, LinkId, Node, Numbers};
+use crate::node::{self, Fetch, Fetched, Identity, LinkId, Node, Numbers};
 use crate::time::Now;
 
 use saved::Log;
@@ -37,6 +37,8 @@ pub enum Action {
     LinkClose(LinkId),
     /// Fetch all of `poll_write`, which is one batch, and make it durable; then call `handle_stored` with this.
     Store(Ticket),
+    /// Read this back; then call `handle_fetched`.
+    Fetch(Fetch),
     /// Call `resume` when everything else has been looked after.
     Resume,
 }
@@ -144,6 +146,11 @@ impl Agent {
         self.exchange(now);
     }
 
+    /// What was asked for by `Action::Fetch`.
+    pub fn handle_fetched(&mut self, fetched: Fetched, now: Now) {
+        self.with_node(now, |node| node.handle_fetched(fetched, now));
+    }
+
     /// Call at or after `next_deadline`.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.broker.next_deadline().is_some_and(|due| due <= now) {
@@ -249,6 +256,7 @@ fn from_node(
         node::Action::Transmit(link) => actions.push_back(Action::LinkTransmit(link)),
         node::Action::Close(link) => actions.push_back(Action::LinkClose(link)),
         node::Action::Store(ticket) => log.handle_node(ticket),
+        node::Action::Fetch(fetch) => actions.push_back(Action::Fetch(fetch)),
     }
 }
 

@@ -6,10 +6,14 @@
 //!
 //! ```text
 //!   1 ……… trimmed │ kept messages, with skipped stretches between │ last
+//!                 └──── away ────┘└─────────── here ──────────────┘
 //!                 └──────────── stored ≤ last ────────────────────┘
 //! ```
+//!
+//! The oldest may be away: of them only the gist is in memory, and the rest is on the disk. Whoever follows at the end
+//! finds it here; whoever was long absent has it read back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::envelope::{Header, SenderId, Stamp};
@@ -44,6 +48,10 @@ pub struct Record {
 
 /// Counted with every record for its bookkeeping.
 const OVERHEAD: usize = 128;
+/// What a message that is away takes in memory, here and in the store's index.
+const AWAY_BYTES: u64 = 64;
+/// The same of each gist.
+const GIST_BYTES: u64 = 160;
 
 impl Record {
     #[must_use]
@@ -54,6 +62,67 @@ impl Record {
     #[must_use]
     pub fn is_expired(&self, now: Now) -> bool {
         self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+/// As much of a message as tells who wants it; one for all of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gist {
+    pub topic: Box<str>,
+    pub retain: bool,
+}
+
+/// A message that is kept.
+#[derive(Clone, Debug)]
+pub enum Body {
+    Here(Rc<Record>),
+    /// On the disk only.
+    Away(Rc<Gist>),
+}
+
+impl Body {
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Here(record) => &record.topic,
+            Self::Away(gist) => &gist.topic,
+        }
+    }
+
+    #[must_use]
+    pub fn is_retain(&self) -> bool {
+        match self {
+            Self::Here(record) => record.stamp.retain,
+            Self::Away(gist) => gist.retain,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Away {
+    seq: u64,
+    size: u32,
+    gist: Rc<Gist>,
+}
+
+/// What a copy takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// All that is kept, wherever it is.
+    pub bytes: u64,
+    /// What of it is here.
+    pub here: u64,
+    /// In memory, that of which only the gist is here included.
+    pub memory: u64,
+}
+
+impl Weight {
+    /// One of those that this is the sum of has changed.
+    pub fn note(&mut self, before: Self, after: Self) {
+        let one = |sum: &mut u64, before: u64, after: u64| *sum = *sum + after - before;
+        one(&mut self.bytes, before.bytes, after.bytes);
+        one(&mut self.here, before.here, after.here);
+        one(&mut self.memory, before.memory, after.memory);
     }
 }
 
@@ -76,8 +145,12 @@ pub struct Stream {
     trimmed: u64,
     last: u64,
     stored: u64,
+    /// All of them before what is here, and stored.
+    away: VecDeque<Away>,
+    gists: BTreeSet<Rc<Gist>>,
     kept: VecDeque<(u64, Rc<Record>)>,
     bytes: u64,
+    here: u64,
 }
 
 impl Stream {
@@ -105,13 +178,19 @@ impl Stream {
     }
 
     #[must_use]
+    pub fn weight(&self) -> Weight {
+        let away = self.away.len() as u64 * AWAY_BYTES + self.gists.len() as u64 * GIST_BYTES;
+        Weight { bytes: self.bytes, here: self.here, memory: self.here + away }
+    }
+
+    #[must_use]
     pub fn len(&self) -> usize {
-        self.kept.len()
+        self.away.len() + self.kept.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.away.is_empty() && self.kept.is_empty()
     }
 
     pub fn append(&mut self, seq: u64, record: Rc<Record>) -> Result<Added, Need> {
@@ -122,6 +201,7 @@ impl Stream {
             return Err(Need { from: self.last + 1 });
         }
         self.bytes += record.size();
+        self.here += record.size();
         self.last = seq;
         self.kept.push_back((seq, record));
         Ok(Added::New)
@@ -130,7 +210,7 @@ impl Stream {
     /// Nothing comes for `from..=to`.
     pub fn skip(&mut self, from: u64, to: u64) -> Result<Added, Need> {
         let added = self.cover(from, to)?;
-        if added == Added::New && self.kept.is_empty() && self.trimmed + 1 >= from {
+        if added == Added::New && self.is_empty() && self.trimmed + 1 >= from {
             self.trimmed = to;
         }
         Ok(added)
@@ -157,14 +237,74 @@ impl Stream {
 
     /// The first message behind `cursor`.
     #[must_use]
-    pub fn after(&self, cursor: u64) -> Option<(u64, &Rc<Record>)> {
+    pub fn after(&self, cursor: u64) -> Option<(u64, Body)> {
+        if self.away.back().is_some_and(|last| cursor < last.seq) {
+            let away = self.away.get(self.away.partition_point(|away| away.seq <= cursor))?;
+            return Some((away.seq, Body::Away(away.gist.clone())));
+        }
         let at = match (self.kept.front(), self.kept.back()) {
             // Nearly always the newest is asked for, or the oldest.
             (Some((first, _)), _) if cursor < *first => 0,
             (_, Some((last, _))) if cursor >= *last => return None,
             _ => self.kept.partition_point(|(seq, _)| *seq <= cursor),
         };
-        self.kept.get(at).map(|(seq, record)| (*seq, record))
+        self.kept.get(at).map(|(seq, record)| (*seq, Body::Here(record.clone())))
+    }
+
+    /// The newest that is away; 0 for none.
+    #[must_use]
+    pub fn last_away(&self) -> u64 {
+        self.away.back().map_or(0, |away| away.seq)
+    }
+
+    /// What is away in that stretch.
+    pub fn away_in(&self, from: u64, upto: u64) -> impl Iterator<Item = u64> {
+        let start = self.away.partition_point(|away| away.seq < from);
+        self.away.range(start..).map(|away| away.seq).take_while(move |seq| *seq <= upto)
+    }
+
+    /// Whether the oldest that is here is on disk too.
+    #[must_use]
+    pub fn can_spill(&self) -> bool {
+        self.kept.front().is_some_and(|(seq, _)| *seq <= self.stored)
+    }
+
+    /// Leave the oldest that is here to the disk, if it is there.
+    pub fn spill_oldest(&mut self) -> bool {
+        if !self.can_spill() {
+            return false;
+        }
+        let Some((seq, record)) = self.kept.pop_front() else { return false };
+        self.here -= record.size();
+        let gist = Gist { topic: record.topic.clone(), retain: record.stamp.retain };
+        let gist = match self.gists.get(&gist) {
+            Some(known) => known.clone(),
+            None => {
+                let gist = Rc::new(gist);
+                self.gists.insert(gist.clone());
+                gist
+            }
+        };
+        // No packet is as long as 4 GiB.
+        self.away.push_back(Away { seq, size: u32::try_from(record.size()).unwrap_or(u32::MAX), gist });
+        shrink(&mut self.kept);
+        true
+    }
+
+    /// What was away is nowhere any more: a stretch that followers are told to skip.
+    pub fn lose(&mut self, seq: u64) -> bool {
+        let Ok(at) = self.away.binary_search_by_key(&seq, |away| away.seq) else { return false };
+        let Some(away) = self.away.remove(at) else { return false };
+        self.bytes -= u64::from(away.size);
+        self.let_go(&away.gist);
+        true
+    }
+
+    fn let_go(&mut self, gist: &Rc<Gist>) {
+        // This one, and the one among the gists.
+        if Rc::strong_count(gist) <= 2 {
+            self.gists.remove(gist);
+        }
     }
 
     /// Everything up to `seq` is on disk; numbers that are not here yet do not count.
@@ -176,7 +316,7 @@ impl Stream {
     pub fn trim(&mut self, seq: u64) -> (u64, u64) {
         let seq = seq.min(self.last);
         let (mut count, before) = (0, self.bytes);
-        while self.kept.front().is_some_and(|(first, _)| *first <= seq) {
+        while self.oldest().is_some_and(|oldest| oldest <= seq) {
             self.pop_oldest();
             count += 1;
         }
@@ -184,15 +324,32 @@ impl Stream {
         (count, before - self.bytes)
     }
 
+    fn oldest(&self) -> Option<u64> {
+        self.away.front().map(|away| away.seq).or_else(|| self.kept.front().map(|(seq, _)| *seq))
+    }
+
     /// Give up the oldest message for a limit: a stretch that followers are told to skip.
-    pub fn pop_oldest(&mut self) -> Option<Rc<Record>> {
+    pub fn pop_oldest(&mut self) -> Option<Body> {
+        if let Some(Away { seq, size, gist }) = self.away.pop_front() {
+            self.bytes -= u64::from(size);
+            self.trimmed = self.trimmed.max(seq);
+            self.let_go(&gist);
+            shrink(&mut self.away);
+            return Some(Body::Away(gist));
+        }
         let (seq, record) = self.kept.pop_front()?;
         self.bytes -= record.size();
+        self.here -= record.size();
         self.trimmed = self.trimmed.max(seq);
-        if self.kept.capacity() > 64 && self.kept.len() < self.kept.capacity() / 8 {
-            self.kept.shrink_to(self.kept.len() * 2);
-        }
-        Some(record)
+        shrink(&mut self.kept);
+        Some(Body::Here(record))
+    }
+}
+
+/// What was long and is not any more takes no room for it.
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > 64 && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(queue.len() * 2);
     }
 }
 

@@ -196,6 +196,7 @@ struct NodeCounters {
     delivered: u64,
     dropped_full: u64,
     expired: u64,
+    unreadable: u64,
     refused_full: u64,
     refused_rights: u64,
     unknown_key: u64,
@@ -205,8 +206,15 @@ struct NodeCounters {
 
 impl NodeCounters {
     fn lost(&self) -> u64 {
-        let parts =
-            [self.dropped_full, self.expired, self.refused_full, self.refused_rights, self.unknown_key, self.forged];
+        let parts = [
+            self.dropped_full,
+            self.unreadable,
+            self.expired,
+            self.refused_full,
+            self.refused_rights,
+            self.unknown_key,
+            self.forged,
+        ];
         parts.iter().fold(self.malformed, |sum, part| sum.saturating_add(*part))
     }
 }

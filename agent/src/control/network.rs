@@ -149,6 +149,7 @@ mod tests {
             uptime_s: 1,
             queue: 3,
             bytes: 0,
+            memory_bytes: 0,
             streams: 0,
             retained: 0,
             links,

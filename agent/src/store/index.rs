@@ -81,6 +81,11 @@ impl Index {
         self.rows.get(row)?.get(number)
     }
 
+    /// The number of the first record of a row from `number` on.
+    pub fn record_from(&self, row: &[u8], number: u64) -> Option<u64> {
+        self.rows.get(row)?.from(number).map(|(number, _)| number)
+    }
+
     /// Take in one operation of a batch whose body begins at `body` of `segment`.
     pub fn apply(&mut self, op: &Op, segment: u32, body: u32) {
         let place = |at: &std::ops::Range<usize>| {

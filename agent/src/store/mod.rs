@@ -17,6 +17,7 @@ mod frame;
 mod inbox;
 mod index;
 mod log;
+mod read;
 mod recover;
 mod recovered;
 mod reserve;
@@ -35,6 +36,7 @@ pub use aside::Damage;
 pub use batch::Batch;
 pub use files::{Files, LogFile, RealFiles};
 pub use inbox::Refused;
+pub use read::{Reader, Stretch};
 pub use recovered::{Kept, Order, Recovered};
 
 use engine::Engine;
@@ -179,14 +181,10 @@ impl Store {
         self.standing.clone()
     }
 
-    /// A record that is stored, read from the disk; `None` where there is none, or it cannot be read.
+    /// What is stored, for whoever wants it back.
     #[must_use]
-    pub fn read(&self, row: &[u8], number: u64) -> Option<Box<[u8]>> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = index.record(row, number)?;
-        let file = index.segments().get(&place.segment)?.file.clone();
-        drop(index);
-        Ahead::default().read(&*file, place)
+    pub fn reader(&self) -> Reader {
+        Reader(self.index.clone())
     }
 
     #[must_use]

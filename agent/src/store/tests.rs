@@ -61,8 +61,8 @@ fn what_was_stored_is_there_after_a_restart_keys_first_then_rows_in_order() {
         batch.set(b"k", b"new");
         batch.unset(b"gone");
     });
-    assert_eq!(first.read(b"b", 3).as_deref(), Some(&[3][..]));
-    assert_eq!(first.read(b"b", 4), None);
+    assert_eq!(first.reader().row(b"b", 3, 3, 9).records, [(3, [3].into())]);
+    assert_eq!(first.reader().row(b"b", 4, 4, 9), Stretch { upto: 4, records: Vec::new() });
     assert!(first.close(WAIT));
     for _ in 0..3 {
         let (again, kept, damage) = open(folder.path());
@@ -70,6 +70,42 @@ fn what_was_stored_is_there_after_a_restart_keys_first_then_rows_in_order() {
         assert_eq!(damage, []);
         assert!(again.close(WAIT));
     }
+}
+
+#[test]
+fn a_row_is_read_stretch_by_stretch_while_the_store_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (all, ..) = open(folder.path());
+    let bytes = |number: u64| vec![number as u8; 1_000];
+    let last = 4_000;
+    let (reader, mut read) = (all.reader(), Vec::new());
+    let mut next = 1;
+    for number in 1..=last {
+        store(&all, number, |batch| batch.put(b"row", number, &bytes(number)));
+        // Behind by as much as is cleaned several times over.
+        if number % 500 == 0 {
+            let Stretch { upto, records } = reader.row(b"row", next, number - 200, 5_000);
+            assert!(upto < next + 6 && upto >= next, "{upto}");
+            read.extend(records);
+            next = upto + 1;
+            store(&all, number, |batch| batch.cut(b"row", upto));
+        }
+    }
+    assert!(all.close(WAIT));
+    // What was stored can be read though the store is closed.
+    read.extend(reader.row(b"row", next, last, usize::MAX).records);
+    assert!(read.into_iter().eq((1..=last).map(|number| (number, bytes(number).into()))));
+}
+
+#[test]
+fn another_record_in_the_place_of_one_is_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, ..) = open(folder.path());
+    store(&first, 1, |batch| (1..=3).for_each(|number| batch.put(b"row", number, b"one")));
+    store(&first, 2, |batch| batch.put(b"row", 2, b"other"));
+    assert!(first.close(WAIT));
+    let (_, kept, _) = open(folder.path());
+    assert_eq!(kept, [record(b"row", 1, b"one"), record(b"row", 2, b"other"), record(b"row", 3, b"one")]);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn another_network_is_another_node_and_what_is_said_of_the_old_one_means_none_of
             | Action::Undial(_)
             | Action::LinkTransmit(_)
             | Action::LinkClose(_)
+            | Action::Fetch(_)
             | Action::Resume => None,
         });
         stores.collect::<Vec<_>>()

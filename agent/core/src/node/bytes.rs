@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! row  s stream → number   0 | expires | topic | envelope          a record
-//!                          1 | from                                nothing from there up to this number
+//!                          1 | from                                nothing from there up to this number; it may take the
+//!                                                                  place of a record that cannot be read any more
 //! key  t stream → upto     forgotten: the row begins behind it
 //! key  d stream → upto     the programs have it
 //! key  r topic  → sender | expires | envelope                      the newest retained
@@ -117,12 +118,7 @@ impl Saved {
         let stream = stream(&mut row)?;
         row.end()?;
         let write = match value.u8()? {
-            0 => {
-                let (expires, topic) = (expiry(&mut value)?, value.text()?);
-                let record = record(topic, expires, value.rest())?;
-                let same = record.stamp.lane == stream.lane && record.stamp.incarnation == stream.incarnation;
-                (same && record.stamp.seq == number).then_some(Write::Append { stream, seq: number, record })?
-            }
+            0 => Write::Append { stream, seq: number, record: placed(stream, number, &mut value)? },
             1 => Write::Skip { stream, from: value.u64()?, to: number },
             2.. => return None,
         };
@@ -154,6 +150,25 @@ impl Saved {
     fn last(&self, stream: StreamId) -> u64 {
         self.copies.get(&stream).map_or(0, |copy| copy.stream.last())
     }
+}
+
+/// The row of a stream's records.
+pub(super) fn row(stream: StreamId) -> Box<[u8]> {
+    of_stream(b's', stream).into()
+}
+
+/// A record as its row has it, if it is one and the right one.
+pub(super) fn read_record(stream: StreamId, seq: u64, bytes: &[u8]) -> Option<Held> {
+    let mut value = Reader::new(bytes);
+    (value.u8()? == 0).then_some(())?;
+    placed(stream, seq, &mut value)
+}
+
+fn placed(stream: StreamId, seq: u64, value: &mut Reader<'_>) -> Option<Held> {
+    let (expires, topic) = (expiry(value)?, value.text()?);
+    let record = record(topic, expires, value.rest())?;
+    let same = record.stamp.lane == stream.lane && record.stamp.incarnation == stream.incarnation;
+    (same && record.stamp.seq == seq).then_some(record)
 }
 
 fn of_stream(kind: u8, stream: StreamId) -> [u8; 15] {

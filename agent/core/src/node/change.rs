@@ -13,16 +13,17 @@ use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::ids::Name;
 use crate::interest::Interest;
-use crate::stream::{Stream, StreamId};
+use crate::stream::{Stream, StreamId, Weight};
 use crate::time::Now;
 use crate::topology::model::WhenFull;
 
-/// How far links, tickets and lives are numbered: what the shell still says of a node that is gone means none of the next.
+/// How far links, tickets, lives and fetches are numbered: what the shell still says of a node that is gone means none of the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Numbers {
     pub(super) links: u64,
     pub(super) ticket: Ticket,
     pub(super) lives: u32,
+    pub(super) fetches: u64,
 }
 
 /// Whether every link begins anew.
@@ -96,14 +97,16 @@ impl Node {
         if mine || !id.lane.is_kept() {
             return;
         }
-        self.bytes -= copy.stream.bytes();
+        let before = copy.stream.weight();
         copy.stream = Stream::default();
+        self.weight.note(before, Weight::default());
         if !broker {
             let covered = copy.stream.skip(1, copy.delivered);
             debug_assert!(covered.is_ok(), "an empty stream takes any skip from 1");
         }
         copy.swept = copy.stream.last();
         copy.stable_said = 0;
+        self.ahead.forget();
         self.unstored.retain(|(_, stream, progress)| *stream != id || !progress.is_of_copy());
         let delivered = copy.delivered;
         self.begin_anew(id, delivered);
@@ -182,6 +185,6 @@ impl Node {
     /// What the node that comes after this one goes on from.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
-        Numbers { links: self.links_opened, ticket: self.ticket, lives: self.life }
+        Numbers { links: self.links_opened, ticket: self.ticket, lives: self.life, fetches: self.fetches.newest() }
     }
 }

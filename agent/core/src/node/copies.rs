@@ -93,12 +93,14 @@ impl Node {
     pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Need> {
         let by_origin = self.is_origin(from, id);
         let Some(copy) = self.copy(id) else { return Ok(()) };
+        let before = copy.stream.weight();
         match copy.stream.append(seq, record.clone())? {
             Added::Known => return Ok(()),
             Added::New => {}
         }
         copy.grew_by(from, by_origin);
-        self.bytes += record.size();
+        let after = copy.stream.weight();
+        self.weight.note(before, after);
         if self.keeps(id) {
             self.write(Write::Append { stream: id, seq, record: record.clone() });
         }
@@ -170,6 +172,7 @@ impl Node {
             self.announce(id, None);
         }
         self.after_stored(id);
+        self.spill();
     }
 
     fn after_stored(&mut self, id: StreamId) {
@@ -220,10 +223,10 @@ impl Node {
     /// Let a copy forget everything up to `upto`.
     pub(super) fn trim(&mut self, id: StreamId, upto: u64) {
         let Some(copy) = self.copies.get_mut(&id) else { return };
-        let before = copy.stream.trimmed();
-        let (_, bytes) = copy.stream.trim(upto);
+        let (before, weight) = (copy.stream.trimmed(), copy.stream.weight());
+        copy.stream.trim(upto);
         let after = copy.stream.trimmed();
-        self.bytes -= bytes;
+        self.weight.note(weight, copy.stream.weight());
         if after > before && self.keeps(id) {
             self.write(Write::Trim { stream: id, upto: after });
         }

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 
+use super::fetch::Reader;
 use super::link::{Attached, Flow, Link, LinkId, WINDOW};
 use super::{Node, copies::Copy};
 use crate::envelope::SenderId;
 use crate::frame::{Carried, Frame, Got, encode};
 use crate::interest::Interest;
 use crate::rights::Rights;
-use crate::stream::{Record, StreamId};
+use crate::stream::{Body, Record, StreamId};
 use crate::time::Now;
 
 /// Why nothing more of a stream is put out.
@@ -17,6 +18,8 @@ enum Stopped {
     AtTheEnd,
     /// The other side has to answer first.
     ByWindow,
+    /// What comes next is being read back.
+    ByDisk,
     ByRoom,
 }
 
@@ -32,11 +35,10 @@ impl Node {
         }
         self.put_gots(id, out, end);
         self.put_facts(id, out, end);
-        self.put_streams(id, out, end, now);
+        let streams = self.put_streams(id, out, end, now);
         self.put_retained(id, out, end, now);
         let more = self.links.get(&id).is_some_and(|link| {
             let has = !link.got_dirty.is_empty() || !link.facts_dirty.is_empty() || !link.control.is_empty();
-            let streams = !link.pending.is_empty() && link.ready && link.in_flight < WINDOW;
             has || streams || (link.walk.is_some() && link.ready)
         });
         if more {
@@ -71,8 +73,9 @@ impl Node {
         }
     }
 
-    fn put_streams(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) {
-        let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return };
+    /// Whether there is more that only lacks room.
+    fn put_streams(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize, now: Now) -> bool {
+        let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return false };
         let mut open: Vec<StreamId> = link.pending.iter().copied().collect();
         open.sort_by_key(turn);
         for stream in open {
@@ -82,9 +85,13 @@ impl Node {
                         link.pending.remove(&stream);
                     }
                 }
-                Stopped::ByWindow | Stopped::ByRoom => return,
+                // Others go first meanwhile.
+                Stopped::ByDisk => {}
+                Stopped::ByWindow => return false,
+                Stopped::ByRoom => return true,
             }
         }
+        false
     }
 
     fn put_stream(&mut self, id: LinkId, stream: StreamId, out: &mut Vec<u8>, end: usize, now: Now) -> Stopped {
@@ -103,20 +110,15 @@ impl Node {
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
         let rights = self.settings.peers.get(&link.peer);
         let to_broker = link.is_broker;
-        let wants = |record: &Record| to_broker || is_for(record, rights, interest);
+        let wants = |body: &Body| to_broker || is_for(body.topic(), body.is_retain(), rights, interest);
         loop {
             let flow = link.flows.entry(stream).or_default();
-            let Some((seq, record)) = copy.stream.after(flow.scanned).filter(|(seq, _)| *seq <= upto) else {
+            let Some((seq, body)) = copy.stream.after(flow.scanned).filter(|(seq, _)| *seq <= upto) else {
                 tell_trimmed(flow, stream, copy, to_broker, out);
                 flow.scanned = flow.scanned.max(upto);
                 return Stopped::AtTheEnd;
             };
-            if record.is_expired(now) {
-                self.counters.expired += 1;
-                flow.scanned = seq;
-                continue;
-            }
-            if !wants(record) {
+            if !wants(&body) {
                 flow.scanned = seq;
                 continue;
             }
@@ -126,9 +128,26 @@ impl Node {
             if out.len() >= end {
                 return Stopped::ByRoom;
             }
+            let record = match body {
+                Body::Here(record) => record,
+                Body::Away(_) => match link.ahead.find(stream, seq) {
+                    Some(record) => record,
+                    None => {
+                        let (asked, stretch) = ((Reader::Link(id), stream), (seq, copy.stream.last_away()));
+                        let spared = self.settings.here_bytes_max / 16;
+                        self.fetches.ask(&mut link.ahead, asked, stretch, spared, &mut self.actions);
+                        return Stopped::ByDisk;
+                    }
+                },
+            };
+            if record.is_expired(now) {
+                self.counters.expired += 1;
+                flow.scanned = seq;
+                continue;
+            }
             tell_trimmed(flow, stream, copy, to_broker, out);
             tell_skipped(flow, stream, seq - 1, out);
-            encode(&Frame::Record(carried(record, now)), out);
+            encode(&Frame::Record(carried(&record, now)), out);
             let bytes = u32::try_from(record.size()).unwrap_or(u32::MAX);
             flow.unacked.push_back((seq, bytes));
             (flow.scanned, flow.told) = (seq, seq);
@@ -147,7 +166,9 @@ impl Node {
             }
             let rights = self.settings.peers.get(&link.peer);
             let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
-            if link.is_broker || record.is_none_or(|record| is_for(record, rights, interest)) {
+            if link.is_broker
+                || record.is_none_or(|record| is_for(&record.topic, record.stamp.retain, rights, interest))
+            {
                 link.pending.insert(stream);
                 awake.push(*id);
             }
@@ -224,9 +245,9 @@ pub fn leaves_upto(me: SenderId, stream: StreamId, copy: &Copy) -> u64 {
 }
 
 /// Whether a client's programs want it and may have it.
-fn is_for(record: &Record, rights: Option<&Rights>, interest: Option<&Interest>) -> bool {
-    let wanted = record.stamp.retain || interest.is_some_and(|interest| interest.matches(&record.topic));
-    wanted && rights.is_some_and(|rights| rights.subscribe.topic(&record.topic))
+fn is_for(topic: &str, retain: bool, rights: Option<&Rights>, interest: Option<&Interest>) -> bool {
+    let wanted = retain || interest.is_some_and(|interest| interest.matches(topic));
+    wanted && rights.is_some_and(|rights| rights.subscribe.topic(topic))
 }
 
 /// What is no longer here, to a broker: it may know better than that nobody has it.

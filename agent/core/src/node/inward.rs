@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use super::fetch::Reader;
 use super::parked::Parked;
 use super::retained::Rank;
 use super::{Held, Node, Progress, Write, follow};
 use crate::broker::{Inward, Retain};
 use crate::envelope::{OpenError, SenderId};
 use crate::hlc::Hlc;
-use crate::stream::StreamId;
+use crate::stream::{Body, StreamId};
 use crate::time::Now;
 
 /// Messages that come outside their stream wait up to this many.
@@ -125,21 +126,41 @@ impl Node {
         }
         while let Some(stream) = self.deliverable.iter().min_by_key(|stream| follow::turn(stream)).copied() {
             let next = self.copies.get(&stream).and_then(|copy| copy.stream.after(copy.delivered));
-            let Some((seq, record)) = next.map(|(seq, record)| (seq, record.clone())) else {
+            let Some((seq, body)) = next else {
                 self.deliverable.remove(&stream);
                 let last = self.copies.get(&stream).map_or(0, |copy| copy.stream.last());
                 self.delivered(stream, last);
                 continue;
             };
-            let wanted = record.stamp.retain || self.local.matches(&record.topic);
-            let opened =
-                if wanted && !record.is_expired(now) { self.open(record, From::Stream(stream, seq)) } else { None };
+            if !body.is_retain() && !self.local.matches(body.topic()) {
+                self.delivered(stream, seq);
+                continue;
+            }
+            let Some(record) = self.have(stream, seq, body) else {
+                self.deliverable.remove(&stream);
+                self.undelivered.insert(stream);
+                continue;
+            };
+            let opened = if record.is_expired(now) { None } else { self.open(record, From::Stream(stream, seq)) };
             match opened {
                 Some(delivery) => return Some(delivery),
                 None => self.delivered(stream, seq),
             }
         }
         None
+    }
+
+    /// The record itself; `None`: it is being read back.
+    fn have(&mut self, stream: StreamId, seq: u64, body: Body) -> Option<Held> {
+        match body {
+            Body::Here(record) => Some(record),
+            Body::Away(_) => self.ahead.find(stream, seq).or_else(|| {
+                let (asked, spared) = ((Reader::Programs, stream), self.settings.here_bytes_max / 16);
+                let last = self.copies.get(&stream).map_or(seq, |copy| copy.stream.last_away());
+                self.fetches.ask(&mut self.ahead, asked, (seq, last), spared, &mut self.actions);
+                None
+            }),
+        }
     }
 
     /// Nobody else wants what a client has delivered.

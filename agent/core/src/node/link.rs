@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::facts::Kind;
+use super::fetch::Ahead;
 use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::home::Pulse;
@@ -65,6 +66,8 @@ pub struct Link {
     /// Streams with something that may be for it.
     pub pending: BTreeSet<StreamId>,
     pub in_flight: u64,
+    /// What was read back for it.
+    pub ahead: Ahead,
     /// Streams whose state it is to be told.
     pub got_dirty: BTreeSet<StreamId>,
     pub facts_dirty: BTreeSet<(Name, Kind)>,
@@ -118,6 +121,7 @@ impl Link {
             flows: BTreeMap::new(),
             pending: BTreeSet::new(),
             in_flight: 0,
+            ahead: Ahead::default(),
             got_dirty: BTreeSet::new(),
             facts_dirty: BTreeSet::new(),
             walk: None,
@@ -159,6 +163,7 @@ impl Link {
     pub fn forget_flows(&mut self) {
         self.flows.clear();
         self.pending.clear();
+        self.ahead.forget();
         self.in_flight = 0;
     }
 }

@@ -18,6 +18,7 @@ mod bytes;
 mod change;
 mod copies;
 mod facts;
+mod fetch;
 mod follow;
 mod greet;
 mod intake;
@@ -46,11 +47,12 @@ use crate::home::{Command, Home};
 use crate::ids::Name;
 use crate::interest::Interest;
 use crate::mqtt::packet::Reason;
-use crate::stream::StreamId;
+use crate::stream::{StreamId, Weight};
 use crate::time::Now;
 
 use copies::Copy;
 use facts::{Facts, StatusFact};
+use fetch::{Ahead, Fetches};
 use inward::Loose;
 use link::Link;
 use outbox::Outbox;
@@ -62,6 +64,7 @@ use sweep::Wants;
 
 pub use bytes::{MARK, NotBelieved};
 pub use change::Numbers;
+pub use fetch::{Fetch, Fetched};
 pub use inward::Delivery;
 pub use link::{LinkId, Side};
 pub use pages::{Came, PAGE_BYTES_MAX, TEXT_BYTES_MAX};
@@ -101,6 +104,8 @@ pub enum Action {
     Close(LinkId),
     /// Make everything so far durable, then call `handle_stored` with this.
     Store(Ticket),
+    /// Read this back; answer with `handle_fetched`.
+    Fetch(Fetch),
     /// Tell the publisher.
     Settle { offer: OfferId, reason: Reason },
     /// Whether publishes that have to be kept can be taken at all.
@@ -177,6 +182,11 @@ pub struct Node {
     loose: Loose,
     /// Streams with something for the programs here.
     deliverable: BTreeSet<StreamId>,
+    /// Streams that have, too, and wait for the disk.
+    undelivered: BTreeSet<StreamId>,
+    /// What was read back for the programs.
+    ahead: Ahead,
+    fetches: Fetches,
     /// The programs have no room.
     inward_blocked: bool,
     inward_said: bool,
@@ -195,7 +205,8 @@ pub struct Node {
     fresh: Fresh,
     /// The life in which each other broker was last seen.
     lives: BTreeMap<Name, u64>,
-    bytes: u64,
+    /// Of all copies.
+    weight: Weight,
     counters: Counters,
     scratch: Vec<u8>,
     actions: VecDeque<Action>,
@@ -252,6 +263,9 @@ impl Node {
             retained: Retained::default(),
             loose: Loose::default(),
             deliverable: BTreeSet::new(),
+            undelivered: BTreeSet::new(),
+            ahead: Ahead::default(),
+            fetches: Fetches::after(numbers.fetches),
             inward_blocked: false,
             inward_said: false,
             writes: VecDeque::new(),
@@ -263,7 +277,7 @@ impl Node {
             settled: !waits,
             fresh: Fresh::New,
             lives: BTreeMap::new(),
-            bytes: 0,
+            weight: Weight::default(),
             counters: Counters::default(),
             scratch: Vec::new(),
             actions: VecDeque::new(),

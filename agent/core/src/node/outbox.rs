@@ -1,17 +1,18 @@
 //! What the programs here send to other machines: sealed, put into this machine's own streams, and acknowledged when
 //! what its topic promises has come true.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Action, Node, Write};
+use super::{Action, Node, Settings, Write};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
 use crate::mqtt::props::RESPONSE_TOPIC;
 use crate::promise::{Promise, promise};
-use crate::stream::{Record, StreamId};
+use crate::stream::{Record, StreamId, Weight};
 use crate::time::Now;
 use crate::topology::model::{Ack, Lane, TopicRule, WhenFull};
 
@@ -196,8 +197,22 @@ impl Node {
         }
     }
 
+    /// What waits for another machine to have one of these waits in vain.
+    pub(super) fn refuse_lost(&mut self, id: StreamId, lost: &[u64]) {
+        let Some(own) = self.outbox.lanes.get_mut(&id.lane).filter(|own| own.id == id) else { return };
+        let actions = &mut self.actions;
+        own.waiting.retain(|waiting| {
+            let is_lost = lost.binary_search(&waiting.seq).is_ok();
+            if is_lost {
+                actions.push_back(Action::Settle { offer: waiting.offer, reason: Reason::UNSPECIFIED });
+            }
+            !is_lost
+        });
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= self.settings.bytes_max
+        let unspilled = self.weight.here >= self.settings.memory_bytes_max;
+        self.weight.bytes >= self.settings.bytes_max || unspilled
     }
 
     fn say_full(&mut self) {
@@ -215,16 +230,23 @@ impl Node {
     }
 
     pub(super) fn say_room(&mut self) {
-        if self.outbox.full_said && self.bytes < self.settings.bytes_max / 10 * 9 {
+        if self.outbox.full_said && has_room(self.weight, &self.settings) {
             self.outbox.full_said = false;
             self.actions.push_back(Action::OutwardRoom(true));
         }
     }
 
-    /// Over the limit, the stream that takes most gives up its oldest message.
+    /// Over a limit, the stream that takes most gives up its oldest message.
     pub(super) fn make_room(&mut self) {
-        while self.bytes > self.settings.bytes_max {
-            let largest = self.copies.iter().max_by_key(|(id, copy)| (copy.stream.bytes(), std::cmp::Reverse(id.lane)));
+        self.spill();
+        loop {
+            let heaviest: fn(Weight) -> u64 = match () {
+                () if self.weight.bytes > self.settings.bytes_max => |weight| weight.bytes,
+                () if self.weight.memory > self.settings.memory_bytes_max => |weight| weight.memory,
+                () => return,
+            };
+            let largest =
+                self.copies.iter().max_by_key(|(id, copy)| (heaviest(copy.stream.weight()), Reverse(id.lane)));
             let Some(id) = largest.map(|(id, _)| *id) else { return };
             if !self.give_up_oldest(id) {
                 return;
@@ -234,16 +256,16 @@ impl Node {
 
     fn give_up_oldest(&mut self, id: StreamId) -> bool {
         let Some(copy) = self.copies.get_mut(&id) else { return false };
-        let before = copy.stream.bytes();
-        let Some(record) = copy.stream.pop_oldest() else { return false };
-        self.bytes -= before - copy.stream.bytes();
+        let before = copy.stream.weight();
+        let Some(body) = copy.stream.pop_oldest() else { return false };
+        self.weight.note(before, copy.stream.weight());
         let seq = copy.stream.trimmed();
         if self.keeps(id) {
             self.write(Write::Trim { stream: id, upto: seq });
         }
         let elsewhere = self.outbox.lanes.get(&id.lane).filter(|own| own.id == id).map_or(0, |own| own.elsewhere);
         let safe = id.sender == self.me && seq <= elsewhere && !self.settings.is_broker();
-        if !safe && !self.everybody_has(id, seq, &record.topic) {
+        if !safe && !self.everybody_has(id, seq, body.topic()) {
             self.counters.dropped_full += 1;
         }
         // Where its acknowledgement still waits, it will not come true.
@@ -258,6 +280,11 @@ impl Node {
         }
         true
     }
+}
+
+/// Enough that those who wait may go on.
+fn has_room(weight: Weight, settings: &Settings) -> bool {
+    weight.bytes < settings.bytes_max / 10 * 9 && weight.here < settings.memory_bytes_max / 10 * 9
 }
 
 /// The properties, their length before them, then the payload.

@@ -87,10 +87,15 @@ impl Saved {
                 // A gap ends what can be believed of a stream; the rest is fetched again.
                 if stream.append(seq, record).is_ok() {
                     stream.mark_stored(seq);
+                    // However much there is: whoever comes to it has it read back.
+                    stream.spill_oldest();
                 }
             }
             Write::Skip { stream, from, to } => {
                 let stream = &mut self.copies.entry(stream).or_default().stream;
+                if from == to && stream.lose(from) {
+                    return;
+                }
                 if stream.cover(from, to).is_ok() {
                     stream.mark_stored(to);
                 }
@@ -165,13 +170,15 @@ impl Node {
         self.clock.hear(saved.clock);
         self.clock_saved = saved.clock;
         for (id, SavedCopy { stream, delivered }) in saved.copies {
-            self.bytes += stream.bytes();
             let Some(copy) = self.copy(id) else { continue };
+            let before = copy.stream.weight();
             // A client keeps only how far it has got.
             copy.delivered = delivered;
             copy.synced = delivered;
             copy.stream = stream;
             copy.swept = copy.stream.last();
+            let after = copy.stream.weight();
+            self.weight.note(before, after);
             if !self.keeps(id) {
                 self.restore_as_client(id, delivered);
             }
@@ -205,7 +212,7 @@ impl Node {
         let before = std::mem::take(&mut copy.stream);
         let covered = copy.stream.skip(1, delivered);
         debug_assert!(covered.is_ok(), "an empty stream takes any skip from 1");
-        self.bytes -= before.bytes();
+        self.weight.note(before.weight(), copy.stream.weight());
         if before.last() > 0 {
             self.begin_anew(id, delivered);
         }

@@ -25,8 +25,12 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     pub failover: Failover,
     pub when_full: WhenFull,
-    /// All records together.
+    /// All records together, on the disk or in memory.
     pub bytes_max: u64,
+    /// What of them may be in memory, bookkeeping included.
+    pub memory_bytes_max: u64,
+    /// Beyond this, records that are on the disk are not in memory as well.
+    pub here_bytes_max: u64,
     pub payload_bytes_max: usize,
     pub retained_len_max: usize,
     pub keyring: Keyring,
@@ -49,12 +53,10 @@ impl Common {
     }
 }
 
-/// Bytes for all records, whatever the topology allows: they are on the disk, and in memory too.
-const MEMORY_BYTES: u64 = 64 << 20;
-
 impl Settings {
     #[must_use]
     pub fn of(assignment: &Assignment, keyring: Keyring, common: Common) -> Self {
+        let memory = assignment.limits.memory_bytes_max;
         Self {
             me: assignment.me.clone(),
             network: assignment.network.clone(),
@@ -65,7 +67,9 @@ impl Settings {
             heartbeat: assignment.heartbeat,
             failover: assignment.failover,
             when_full: assignment.store.when_full,
-            bytes_max: assignment.store.max_bytes.map_or(MEMORY_BYTES, |max| max.min(MEMORY_BYTES)),
+            bytes_max: assignment.store.max_bytes.unwrap_or(memory / 2),
+            memory_bytes_max: memory / 2,
+            here_bytes_max: memory / 8,
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             retained_len_max: assignment.limits.retained_len_max as usize,
             keyring,

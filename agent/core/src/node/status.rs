@@ -26,6 +26,8 @@ pub struct Counters {
     pub refused_full: u64,
     /// Messages that a limit dropped before everybody had them.
     pub dropped_full: u64,
+    /// Messages that were on the disk, and could not be read back.
+    pub unreadable: u64,
     pub expired: u64,
     pub records_sent: u64,
     pub delivered: u64,
@@ -68,7 +70,10 @@ pub struct Status {
     pub in_step: bool,
     pub uptime_s: u64,
     pub queue: usize,
+    /// What is kept for other machines.
     pub bytes: u64,
+    /// What of that is in memory.
+    pub memory_bytes: u64,
     pub streams: usize,
     pub retained: usize,
     pub links: Vec<LinkView>,
@@ -141,7 +146,8 @@ impl Node {
             in_step: self.in_step,
             uptime_s: now.since(self.started).as_secs(),
             queue: self.outbox.unsettled(),
-            bytes: self.bytes + self.retained.bytes(),
+            bytes: self.weight.bytes + self.retained.bytes(),
+            memory_bytes: self.weight.memory + self.retained.bytes(),
             streams: self.copies.len(),
             retained: self.retained.len(),
             links: self.link_views(now),

@@ -118,10 +118,10 @@ impl Node {
             }
             let cursor = copy.cursors.entry(wants.sender).or_default();
             // Past what it does not want it need not come itself.
-            while let Some((seq, record)) = copy.stream.after(*cursor)
+            while let Some((seq, body)) = copy.stream.after(*cursor)
                 && seq <= upto
-                && !record.stamp.retain
-                && !wants.interest.matches(&record.topic)
+                && !body.is_retain()
+                && !wants.interest.matches(body.topic())
             {
                 *cursor = seq;
             }

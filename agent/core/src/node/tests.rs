@@ -5,6 +5,7 @@ mod pages;
 mod ping;
 mod presence;
 mod sim;
+mod spill;
 
 use lab::Lab;
 

@@ -33,7 +33,7 @@ fn a_gap_is_refused_and_the_answer_says_where_the_copy_goes_on() {
     assert_eq!(copy.append(10, record("c")), Ok(Added::New));
     assert_eq!(copy.after(0).map(|(seq, _)| seq), Some(1));
     assert_eq!(copy.after(1).map(|(seq, _)| seq), Some(10));
-    assert_eq!(copy.after(10), None);
+    assert!(copy.after(10).is_none());
 }
 
 #[test]
@@ -63,6 +63,10 @@ enum Step {
     Send(u8, i8),
     Trim(u8),
     Drop,
+    /// So many reach the disk, of which so many are left to it.
+    Spill(u8, u8),
+    /// It cannot be read any more.
+    Lose(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -70,6 +74,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (1..6u8, -2..3i8).prop_map(|(count, off)| Step::Send(count, off)),
         (0..40u8).prop_map(Step::Trim),
         Just(Step::Drop),
+        (0..40u8, 0..5u8).prop_map(|(stored, count)| Step::Spill(stored, count)),
+        (0..40u8).prop_map(Step::Lose),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -79,7 +85,7 @@ proptest! {
     /// copy holds is the origin's own.
     #[test]
     fn every_copy_is_a_prefix_of_the_origin(steps in steps()) {
-        let mut copy = Stream::default();
+        let (mut copy, mut lost) = (Stream::default(), Vec::new());
         for step in steps {
             match step {
                 Step::Send(count, off) => {
@@ -93,18 +99,44 @@ proptest! {
                 }
                 Step::Trim(upto) => { copy.trim(u64::from(upto)); }
                 Step::Drop => { copy.pop_oldest(); }
+                Step::Spill(stored, mut count) => {
+                    copy.mark_stored(u64::from(stored));
+                    while count > 0 && copy.spill_oldest() {
+                        count -= 1;
+                    }
+                }
+                Step::Lose(seq) => {
+                    if copy.lose(u64::from(seq)) {
+                        lost.push(u64::from(seq));
+                    }
+                }
             }
-            let (mut cursor, mut bytes) = (copy.trimmed(), 0);
+            let (mut cursor, mut bytes, mut here, mut away) = (copy.trimmed(), 0, 0, Vec::new());
             while let Some((seq, found)) = copy.after(cursor) {
                 prop_assert!(seq > cursor && seq <= copy.last() && seq % 3 != 0);
-                prop_assert_eq!(found, &record(&seq.to_string()));
-                for missing in cursor + 1..seq {
-                    prop_assert_eq!(missing % 3, 0, "only a skip leaves a hole");
+                let whole = record(&seq.to_string());
+                match found {
+                    Body::Here(found) => {
+                        prop_assert_eq!(&found, &whole);
+                        here += whole.size();
+                    }
+                    Body::Away(gist) => {
+                        prop_assert_eq!((&*gist.topic, gist.retain), ("t", false));
+                        prop_assert!(here == 0 && seq <= copy.stored(), "what is away is stored, and the oldest");
+                        away.push(seq);
+                    }
                 }
-                bytes += found.size();
+                for missing in cursor + 1..seq {
+                    prop_assert!(missing % 3 == 0 || lost.contains(&missing), "only a skip leaves a hole");
+                }
+                bytes += whole.size();
                 cursor = seq;
             }
-            prop_assert_eq!(bytes, copy.bytes());
+            let gists = if away.is_empty() { 0 } else { GIST_BYTES };
+            let memory = here + away.len() as u64 * AWAY_BYTES + gists;
+            prop_assert_eq!(copy.weight(), Weight { bytes, here, memory });
+            prop_assert_eq!(copy.last_away(), away.last().copied().unwrap_or(0));
+            prop_assert!(copy.away_in(2, 9).eq(away.into_iter().filter(|seq| (2..=9).contains(seq))));
         }
     }
 }

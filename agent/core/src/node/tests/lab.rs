@@ -1,5 +1,6 @@
 //! A whole network in one thread and in virtual time: real nodes, wires that can be cut, programs that only count.
 
+mod disk;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,17 +9,20 @@ use std::time::Duration;
 use crate::broker::{Content, OfferId, Retain, Ticket};
 use crate::envelope::SenderId;
 use crate::ids::Name;
-use crate::keep::tests::Model;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Identity, LinkId, Node, Numbers, Pong, Saved, Side, Write};
+use crate::node::{Action, Fetch, Identity, LinkId, Node, Numbers, Pong, Side};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::Topology;
 use crate::topology::tests::parse;
+pub use disk::Disk;
 
 const LATENCY: Duration = Duration::from_millis(1);
 const FSYNC: Duration = Duration::from_millis(4);
+const FETCH: Duration = Duration::from_millis(2);
+/// What a machine has in memory of what waits there.
+const HERE_BYTES: u64 = 64 << 10;
 
 pub struct Lab {
     pub now: Now,
@@ -31,6 +35,7 @@ pub struct Lab {
     /// What a cut holds up: it comes when the cut is healed, if the connection is still there.
     held: Vec<Event>,
     boots: u64,
+    here_bytes: u64,
 }
 
 pub struct Machine {
@@ -58,56 +63,22 @@ pub struct Heard {
     pub place: Option<(StreamId, u64)>,
 }
 
-/// What a machine has written; what is not synced may be lost from the end, what was written together as a whole.
-#[derive(Clone, Default)]
-pub struct Disk {
-    pub writes: Vec<Write>,
-    pub synced: usize,
-    /// Where what was written together ends.
-    batches: Vec<usize>,
-    /// It takes nothing; what it is to report waits here.
-    stopped: Option<Vec<Event>>,
-}
-
-impl Disk {
-    /// What a start finds, read from rows and keys as a store gives them.
-    pub fn read(&self) -> Saved {
-        let (mut store, mut scratch) = (Model::default(), Vec::new());
-        self.writes.iter().for_each(|write| write.keep(&mut store, &mut scratch));
-        let mut saved = Saved::default();
-        for (key, bytes) in &store.keys {
-            assert_eq!(saved.read_key(key, bytes), Ok(()), "{key:?} {bytes:?}");
-        }
-        for (row, things) in &store.rows {
-            for (number, bytes) in things {
-                assert_eq!(saved.read_row(row, *number, bytes), Ok(()), "{row:?} {number} {bytes:?}");
-            }
-        }
-        let mut replayed = Saved::default();
-        self.writes.iter().for_each(|write| replayed.apply(write.clone()));
-        assert_eq!(saved, replayed, "what was read back is not what was written");
-        saved
-    }
-
-    /// Of what was not synced, `luck` per cent is there afterwards.
-    fn tear(&mut self, luck: usize) {
-        let end = self.synced + (self.writes.len() - self.synced) * luck / 100;
-        let whole = self.batches.iter().rev().find(|batch| **batch <= end);
-        self.writes.truncate(self.synced.max(whole.copied().unwrap_or(0)));
-        self.batches.retain(|batch| *batch <= self.writes.len());
-    }
-}
-
 #[derive(Clone)]
 pub enum Event {
     Bytes { to: (String, LinkId), bytes: Vec<u8> },
     Closed { to: (String, LinkId) },
     DialFailed { at: String, to: Name },
     Stored { at: String, ticket: Ticket, written: usize, life: u64 },
+    Fetch { at: String, fetch: Fetch, life: u64 },
 }
 
 impl Lab {
     pub fn new(yaml: &str, seed: u64) -> Self {
+        Self::with_memory(yaml, seed, HERE_BYTES)
+    }
+
+    /// Of what waits on a machine only so much is in memory too.
+    pub fn with_memory(yaml: &str, seed: u64, here_bytes: u64) -> Self {
         let topology = parse(yaml);
         let names: Vec<String> = topology.machines.keys().map(|name| name.as_str().to_owned()).collect();
         let mut lab = Self {
@@ -120,6 +91,7 @@ impl Lab {
             cut: BTreeSet::new(),
             held: Vec::new(),
             boots: seed << 32,
+            here_bytes,
         };
         for name in &names {
             let machine = Machine {
@@ -419,7 +391,7 @@ impl Lab {
         let now = self.now;
         let at = match &event {
             Event::Bytes { to: (at, _), .. } | Event::Closed { to: (at, _) } => at,
-            Event::DialFailed { at, .. } | Event::Stored { at, .. } => at,
+            Event::DialFailed { at, .. } | Event::Stored { at, .. } | Event::Fetch { at, .. } => at,
         };
         if let Some(frozen) = self.machines.get_mut(at).and_then(|machine| machine.frozen.as_mut()) {
             return frozen.push_back(event);
@@ -452,6 +424,13 @@ impl Lab {
                 if let Some(node) = machine.node.as_mut().filter(|node| node.boot == life) {
                     machine.disk.synced = machine.disk.synced.max(written);
                     node.handle_stored(ticket, now);
+                    self.drain(&at);
+                }
+            }
+            Event::Fetch { at, fetch, life } => {
+                let Some(machine) = self.machines.get_mut(&at) else { return };
+                if let Some(node) = machine.node.as_mut().filter(|node| node.boot == life) {
+                    node.handle_fetched(machine.disk.fetch(fetch), now);
                     self.drain(&at);
                 }
             }
@@ -519,6 +498,10 @@ impl Lab {
                     Some(waits) => waits.push(stored),
                     None => self.later(FSYNC, stored),
                 }
+            }
+            Action::Fetch(fetch) => {
+                let life = self.node(name).boot;
+                self.later(FETCH, Event::Fetch { at: name.into(), fetch, life });
             }
             Action::Settle { offer, reason } => {
                 assert!(!reason.is_error(), "{reason:?}");

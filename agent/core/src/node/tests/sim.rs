@@ -8,7 +8,7 @@ use crate::broker::OfferId;
 use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::node::Saved;
-use crate::stream::StreamId;
+use crate::stream::{Body, StreamId, Weight};
 use crate::topic;
 
 /// Small, fast, and the same everywhere: SplitMix64.
@@ -35,6 +35,9 @@ impl Dice {
         &all[self.below(all.len())]
     }
 }
+
+/// So little that whatever waits is read back from the disk.
+const HERE_BYTES: u64 = 600;
 
 /// What a topic begins with says what its acknowledgement promises.
 const KINDS: [&str; 4] = ["mem", "dsk", "rep", "urg"];
@@ -77,7 +80,9 @@ enum Repair {
 }
 
 /// The network of a seed, its misfortune, and whether all was kept.
-pub fn run(seed: u64) -> Result<usize, String> {
+///
+/// How much misfortune there was, and how much was read back.
+pub fn run(seed: u64) -> Result<(usize, usize), String> {
     let mut sim = Sim::new(seed);
     sim.lab.seconds(4);
     let steps = 20 + sim.dice.below(60);
@@ -88,7 +93,8 @@ pub fn run(seed: u64) -> Result<usize, String> {
     sim.recover();
     sim.check()?;
     sim.everything_came_right()?;
-    Ok(sim.trouble)
+    sim.weights_add_up()?;
+    Ok((sim.trouble, sim.lab.machines.values().map(|machine| machine.disk.fetches).sum()))
 }
 
 impl Sim {
@@ -97,7 +103,7 @@ impl Sim {
         let (broker_count, client_count) = (1 + dice.below(4), 1 + dice.below(6));
         let brokers: Vec<String> = (0..broker_count).map(|n| format!("b{n}")).collect();
         let clients: Vec<String> = (0..client_count).map(|n| format!("c{n}")).collect();
-        let lab = Lab::new(&topology(&brokers, &clients), seed);
+        let lab = Lab::with_memory(&topology(&brokers, &clients), seed, HERE_BYTES);
         let all: Vec<String> = brokers.iter().chain(&clients).cloned().collect();
         let mut sim = Self {
             seed,
@@ -346,8 +352,9 @@ impl Sim {
         for node in self.lab.machines.values().filter_map(|machine| machine.node.as_ref()) {
             for (id, copy) in &node.copies {
                 let mut cursor = 0;
-                while let Some((seq, record)) = copy.stream.after(cursor) {
+                while let Some((seq, body)) = copy.stream.after(cursor) {
                     cursor = seq;
+                    let Body::Here(record) = body else { continue };
                     // What is ours alone may still go under in a power cut.
                     if id.sender != node.me || seq <= copy.stream.stored() {
                         seen.push((*id, seq, record.clone()));
@@ -462,6 +469,18 @@ impl Sim {
         told
     }
 
+    fn weights_add_up(&self) -> Result<(), String> {
+        for (name, machine) in &self.lab.machines {
+            let Some(node) = &machine.node else { continue };
+            let mut sum = Weight::default();
+            node.copies.values().for_each(|copy| sum.note(Weight::default(), copy.stream.weight()));
+            if sum != node.weight {
+                return self.found(format!("{name} counts {:?}, and has {sum:?}", node.weight));
+            }
+        }
+        Ok(())
+    }
+
     fn is_well(&self, name: &str) -> Result<(), String> {
         let node = self.lab.node(name);
         let status = node.status(self.lab.now);
@@ -472,8 +491,9 @@ impl Sim {
         if status.queue > 0 {
             return self.found(format!("{name} still owes {} answers{}", status.queue, self.tell_streams(node.me)));
         }
-        if !is_broker && node.bytes > 0 {
-            return self.found(format!("{name} still keeps {} bytes: {}", node.bytes, self.tell_streams(node.me)));
+        if !is_broker && node.weight != Weight::default() {
+            let weight = node.weight;
+            return self.found(format!("{name} still keeps {weight:?}: {}", self.tell_streams(node.me)));
         }
         if is_broker && !status.in_step {
             let claims: Vec<String> = node
@@ -545,22 +565,22 @@ fn random_networks_keep_every_promise() {
         .map(|worker| {
             std::thread::spawn(move || {
                 let mut faults = Vec::new();
-                let mut trouble = 0;
+                let (mut trouble, mut fetches) = (0, 0);
                 for seed in (from + worker..from + count).step_by(threads as usize) {
                     match run(seed) {
-                        Ok(more) => trouble += more,
+                        Ok((more, read)) => (trouble, fetches) = (trouble + more, fetches + read),
                         Err(fault) => faults.push(fault),
                     }
                 }
-                (faults, trouble)
+                (faults, trouble, fetches)
             })
         })
         .collect();
-    let (mut faults, mut trouble) = (Vec::new(), 0);
+    let (mut faults, mut trouble, mut fetches) = (Vec::new(), 0, 0);
     for worker in workers {
-        let (some, more) = worker.join().expect("a network panicked");
+        let (some, more, read) = worker.join().expect("a network panicked");
         faults.extend(some);
-        trouble += more;
+        (trouble, fetches) = (trouble + more, fetches + read);
     }
     assert!(
         faults.is_empty(),
@@ -569,6 +589,7 @@ fn random_networks_keep_every_promise() {
         faults[..faults.len().min(5)].join("\n")
     );
     assert!(trouble as u64 >= count, "only {trouble} misfortunes in {count} networks");
+    assert!(fetches as u64 >= count, "only {fetches} times something was read back in {count} networks");
 }
 
 /// Each found what none of the first 2,000 does: what is said of a stream to a machine that is new, or is believed of

@@ -12,7 +12,8 @@ impl Lab {
     pub(super) fn settings(&self, name: &str) -> Settings {
         let topology = &self.machines[name].topology;
         let assignment = assign(topology, &Name::new(name).unwrap()).unwrap();
-        Settings::of(&assignment, self.keyring(&[Self::key(7)]), Common::of(topology))
+        let settings = Settings::of(&assignment, self.keyring(&[Self::key(7)]), Common::of(topology));
+        Settings { here_bytes_max: self.here_bytes, ..settings }
     }
 
     /// The file on one machine is edited.
