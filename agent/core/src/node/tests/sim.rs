@@ -79,9 +79,7 @@ enum Repair {
     Heal,
 }
 
-/// The network of a seed, its misfortune, and whether all was kept.
-///
-/// How much misfortune there was, and how much was read back.
+/// The network of a seed and its misfortune: how much there was of it, and of what was read back, where all was kept.
 pub fn run(seed: u64) -> Result<(usize, usize), String> {
     let mut sim = Sim::new(seed);
     sim.lab.seconds(4);
@@ -470,8 +468,7 @@ impl Sim {
     }
 
     fn weights_add_up(&self) -> Result<(), String> {
-        for (name, machine) in &self.lab.machines {
-            let Some(node) = &machine.node else { continue };
+        for (name, node) in self.all.iter().map(|name| (name, self.lab.node(name))) {
             let mut sum = Weight::default();
             node.copies.values().for_each(|copy| sum.note(Weight::default(), copy.stream.weight()));
             if sum != node.weight {
