@@ -24,7 +24,8 @@ use crate::state_dir::StateDir;
 /// Programs on this machine then talk MQTT to the program door, by default 127.0.0.1:1883. Stops on SIGTERM or SIGINT.
 /// An edit of the topology is in force within a second, without dropping a connection that it does not concern; one with
 /// a fault changes nothing. SIGHUP and `hobnail reload` look at once.
-/// HOBNAIL_LOG sets how much it tells on standard error: error, warn, info (the default), debug or trace.
+/// HOBNAIL_LOG sets how much it tells on standard error: error, warn, info (the default), debug or
+/// trace; it is read at the start.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
