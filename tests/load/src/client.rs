@@ -18,6 +18,10 @@ pub const PUBREC: u8 = 0x50;
 pub const PUBREL: u8 = 0x62;
 pub const PUBCOMP: u8 = 0x70;
 
+/// CONNECT's flags.
+const CLEAN: u8 = 0x02;
+const KEPT: u8 = 0x00;
+
 /// A connection that has been let in.
 pub struct Client {
     pub stream: TcpStream,
@@ -35,18 +39,29 @@ pub struct Packet<'a> {
 
 impl Client {
     pub fn connect(address: SocketAddr, id: &str) -> io::Result<Self> {
+        let (client, _) = Self::open(address, id, CLEAN)?;
+        Ok(client)
+    }
+
+    /// With a session that is kept; whether it was there.
+    pub fn resume(address: SocketAddr, id: &str) -> io::Result<(Self, bool)> {
+        Self::open(address, id, KEPT)
+    }
+
+    fn open(address: SocketAddr, id: &str, flags: u8) -> io::Result<(Self, bool)> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let mut body = b"\0\x04MQTT\x04\x02\0\0".to_vec();
+        let mut body = b"\0\x04MQTT\x04".to_vec();
+        body.extend([flags, 0, 0]);
         put_text(&mut body, id);
         stream.write_all(&framed(0x10, &body))?;
         let mut answer = [0; 4];
         stream.read_exact(&mut answer)?;
-        if answer != [0x20, 2, 0, 0] {
-            return Err(io::Error::other(format!("not let in: {answer:02x?}")));
+        match answer {
+            [0x20, 2, present @ (0 | 1), 0] => Ok((Self { stream, buffer: Vec::new(), from: 0, to: 0 }, present == 1)),
+            _ => Err(io::Error::other(format!("not let in: {answer:02x?}"))),
         }
-        Ok(Self { stream, buffer: Vec::new(), from: 0, to: 0 })
     }
 
     pub fn subscribe(&mut self, filters: &[String], qos: u8) -> io::Result<()> {
@@ -93,6 +108,8 @@ impl Client {
         }
         let room = self.buffer.get_mut(self.to..).unwrap_or_default();
         match self.stream.read(room) {
+            // Who was stopped and goes on has not waited.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 self.to += count;

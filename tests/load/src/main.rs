@@ -9,6 +9,7 @@ mod network;
 mod run;
 mod server;
 mod shapes;
+mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use shapes::{Pace, Shape};
 
 const USAGE: &str =
     "usage: load --hobnail BINARY [--mosquitto BINARY] [--rounds N] [--seconds S] [--connections N] [--only TEXT]
-       load --network SEALED UNSEALED MOSQUITTO [--rounds N] [--seconds S]";
+       load --network SEALED UNSEALED MOSQUITTO [--rounds N] [--seconds S]
+       load --store HOBNAIL MOSQUITTO FOLDER [--rounds N] [--seconds S]";
 
 struct Options {
     kinds: Vec<Kind>,
@@ -31,6 +33,8 @@ struct Options {
     connections: usize,
     only: String,
     shapes: Vec<Shape>,
+    /// A folder on a device that nobody else writes to: the store is measured, and nothing else.
+    disk: Option<PathBuf>,
 }
 
 fn options() -> Option<Options> {
@@ -41,6 +45,7 @@ fn options() -> Option<Options> {
         connections: 10_000,
         only: String::new(),
         shapes: shapes::traffic(),
+        disk: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -52,6 +57,10 @@ fn options() -> Option<Options> {
                 options.kinds.push(Kind::HobnailNetwork(PathBuf::from(words.next()?), "hobnail unsealed"));
                 options.kinds.push(Kind::MosquittoNetwork(PathBuf::from(words.next()?)));
                 (options.shapes, options.connections) = (vec![shapes::across()], 0);
+            }
+            "--store" => {
+                options.kinds = store::kinds(Path::new(&value), Path::new(&words.next()?));
+                options.disk = Some(PathBuf::from(words.next()?));
             }
             "--mosquitto" => options.kinds.push(Kind::Mosquitto(PathBuf::from(value))),
             "--rounds" => options.rounds = value.parse().ok().filter(|rounds| *rounds > 0)?,
@@ -69,7 +78,11 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match compare(&options) {
+    let done = match &options.disk {
+        Some(disk) => store::compare(&options.kinds, disk, options.rounds, options.time),
+        None => compare(&options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("load: {error}");
@@ -118,7 +131,7 @@ fn rounds(options: &Options, folder: &Path) -> io::Result<()> {
 }
 
 /// Who goes first changes from round to round.
-fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
+pub fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |index| (index + round) % count)
 }
 
@@ -130,7 +143,7 @@ fn time(options: &Options, shape: &Shape) -> Duration {
     }
 }
 
-fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
+pub fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
     let mut values: Vec<f64> = runs.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -20,10 +20,21 @@ const START_MAX: Duration = Duration::from_secs(20);
 pub enum Kind {
     Hobnail(PathBuf),
     Mosquitto(PathBuf),
+    /// One that keeps what it has on a disk.
+    MosquittoStore(PathBuf, Autosave),
     /// Three agents; built from a source that seals nothing, where so called.
     HobnailNetwork(PathBuf, &'static str),
     /// Three brokers with bridges.
     MosquittoNetwork(PathBuf),
+}
+
+/// When Mosquitto writes what it has.
+#[derive(Clone, Copy, Debug)]
+pub enum Autosave {
+    /// Every half an hour.
+    Default,
+    EverySecond,
+    EveryChange,
 }
 
 impl Kind {
@@ -31,6 +42,9 @@ impl Kind {
         match self {
             Self::Hobnail(_) => "hobnail",
             Self::Mosquitto(_) => "Mosquitto",
+            Self::MosquittoStore(_, Autosave::Default) => "Mosquitto",
+            Self::MosquittoStore(_, Autosave::EverySecond) => "Mosquitto, saved each second",
+            Self::MosquittoStore(_, Autosave::EveryChange) => "Mosquitto, saved at each change",
             Self::HobnailNetwork(_, name) => name,
             Self::MosquittoNetwork(_) => "Mosquitto with TLS bridges",
         }
@@ -40,7 +54,15 @@ impl Kind {
     fn network(&self, folder: &Path) -> io::Result<Network> {
         match self {
             Self::Hobnail(binary) => alone(|port| hobnail(binary, port, folder)),
-            Self::Mosquitto(binary) => alone(|port| mosquitto(binary, port, folder)),
+            Self::Mosquitto(binary) => alone(|port| mosquitto(binary, port, folder, "")),
+            Self::MosquittoStore(binary, autosave) => {
+                let keeps = format!(
+                    "user root\npersistence true\npersistence_location {}/\nmax_queued_messages 0\n{}",
+                    folder.display(),
+                    autosave.settings()
+                );
+                alone(|port| mosquitto(binary, port, folder, &keeps))
+            }
             Self::HobnailNetwork(binary, _) => network::of_hobnail(binary, folder),
             Self::MosquittoNetwork(binary) => network::of_mosquitto(binary, folder),
         }
@@ -67,11 +89,21 @@ fn hobnail(binary: &Path, port: u16, folder: &Path) -> io::Result<Command> {
     Ok(command)
 }
 
-fn mosquitto(binary: &Path, port: u16, folder: &Path) -> io::Result<Command> {
+impl Autosave {
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::EverySecond => "autosave_interval 1\n",
+            Self::EveryChange => "autosave_interval 1\nautosave_on_changes true\n",
+        }
+    }
+}
+
+fn mosquitto(binary: &Path, port: u16, folder: &Path, more: &str) -> io::Result<Command> {
     let file = folder.join("mosquitto.conf");
     fs::write(
         &file,
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_dest none\n"),
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_dest none\n{more}"),
     )?;
     let mut command = Command::new(binary);
     command.arg("-c").arg(&file);
