@@ -3,20 +3,24 @@
 //! `HOBNAIL_SIZE` is how often; `tests/deep store` runs them at full size. A run says its seed, `HOBNAIL_SEED` repeats it.
 
 mod store {
+    pub mod ears;
     pub mod machine;
     pub mod mount;
-    pub mod programs;
+    pub mod mouth;
+    pub mod rounds;
+    pub mod wire;
 }
 #[path = "support/ports.rs"]
 mod ports;
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use store::machine::{Machine, until};
+use store::ears::Ears;
+use store::machine::{Machine, network, until};
 use store::mount::Mount;
-use store::programs::{Ears, Heard, Mouth};
+use store::mouth::Mouth;
+use store::rounds::{Rounds, expect_all};
 
 fn size(small: u32) -> u32 {
     std::env::var("HOBNAIL_SIZE").ok().and_then(|size| size.parse().ok()).unwrap_or(small)
@@ -40,62 +44,64 @@ impl Dice {
     }
 }
 
-/// Everything acknowledged came, in order, and nothing came more often than it was sent or than may be.
-fn expect_all(mouth: &Mouth, heard: &[Heard], acked: u64) {
-    let mut next = 0;
-    let mut fresh: BTreeMap<u64, u32> = BTreeMap::new();
-    for heard in heard {
-        assert!(heard.number <= next, "{} came before {next}", heard.number);
-        next = next.max(heard.number + 1);
-        if !heard.again {
-            *fresh.entry(heard.number).or_default() += 1;
-        }
-    }
-    assert!(next >= acked, "{acked} were acknowledged, and {next} came");
-    for (number, times) in fresh {
-        // What was not acknowledged was published again; the broker takes that for another message.
-        let sent = mouth.times_sent(number);
-        assert!(times <= sent, "{number} was sent {sent} times and came {times} times as new");
-    }
-}
-
 #[test]
 fn an_agent_that_is_killed_again_and_again_loses_nothing_and_repeats_nothing() {
     let mut dice = Dice::new();
     let mut machine = Machine::solo("");
     machine.start();
-    let (ears, mouth) = (Ears::start(machine.door), Mouth::start(machine.door));
-    for cycle in 0..size(500) {
+    let mut rounds = Rounds::begin(vec![Mouth::start(machine.door)], vec![Ears::start(machine.door)]);
+    rounds.go_on();
+    let kills = size(500);
+    for cycle in 0..kills {
         thread::sleep(Duration::from_millis(dice.below(25)));
-        let settled = (cycle % 10 == 9).then(|| settle(&mouth, &ears));
-        let before = ears.heard().len();
+        if cycle % 10 == 9 {
+            rounds.settle();
+        }
         machine.kill();
         machine.start();
-        if let Some(settled) = settled {
-            mouth.go_on();
-            until("news after the restart", || ears.newest().is_some_and(|number| number > settled));
-            let repeated: Vec<Heard> =
-                ears.heard().split_off(before).into_iter().filter(|h| h.number <= settled).collect();
-            assert!(repeated.is_empty(), "acknowledged for good, and came again: {repeated:?}");
-        }
+        rounds.go_on();
     }
-    let acked = mouth.pause();
-    until("the last message", || ears.heard().iter().any(|heard| heard.number + 1 == acked));
-    expect_all(&mouth, &ears.heard(), acked);
-    let repeats = ears.heard().iter().filter(|heard| heard.again).count();
-    eprintln!(
-        "{} kills, {acked} acknowledged, 0 lost, {repeats} sent again that were not acknowledged for good",
-        size(500)
-    );
+    rounds.settle();
+    let (acked, repeats) = (rounds.acked(), rounds.repeats);
+    eprintln!("{kills} kills, {acked} acknowledged, 0 lost, {repeats} sent again that were not acknowledged for good");
 }
 
-/// Everything delivered and acknowledged, and that on the disk: what is stored after it says so. The newest such.
-fn settle(mouth: &Mouth, ears: &Ears) -> u64 {
-    let acked = mouth.pause();
-    until("everything delivered", || ears.newest().is_some_and(|number| number + 1 >= acked));
-    ears.ping();
-    mouth.one_more();
-    acked - 1
+/// Which machines fall at once. Mostly one; each of the others may follow before it is back.
+fn who_falls(dice: &mut Dice, machines: usize) -> Vec<usize> {
+    let first = dice.below(machines as u64) as usize;
+    (0..machines).filter(|at| *at == first || dice.below(8) == 0).collect()
+}
+
+#[test]
+#[ignore = "by name: seldom a message is heard out of order, which is not mended"]
+fn agents_of_a_network_that_are_killed_again_and_again_lose_nothing_and_repeat_nothing() {
+    let mut dice = Dice::new();
+    let mut machines = network();
+    machines.iter_mut().for_each(Machine::start);
+    let [hub, spare, press] = [0, 1, 2].map(|at| machines[at].door);
+    let mouths = [("hub-2", 2, hub), ("spare-1", 1, spare), ("press-1", 1, press), ("press-2", 2, press)];
+    let ears = [("hub-ears", 2, hub), ("spare-ears", 1, spare), ("press-ears", 2, press)];
+    let mut rounds = Rounds::begin(
+        mouths.map(|(name, qos, door)| Mouth::named(name, qos, door)).into(),
+        ears.map(|(name, qos, door)| Ears::named(name, qos, door)).into(),
+    );
+    rounds.go_on();
+    let (mut kills, mut cycle) = (0, 0);
+    while kills < size(200) {
+        thread::sleep(Duration::from_millis(dice.below(200)));
+        if cycle % 20 == 19 {
+            rounds.settle();
+        }
+        let fall = who_falls(&mut dice, machines.len());
+        fall.iter().for_each(|at| machines[*at].kill());
+        fall.iter().for_each(|at| machines[*at].start());
+        rounds.go_on();
+        kills += fall.len() as u32;
+        cycle += 1;
+    }
+    rounds.settle();
+    let (acked, repeats) = (rounds.acked(), rounds.repeats);
+    eprintln!("{kills} kills, {acked} acknowledged, 0 lost, {repeats} sent again that were not acknowledged for good");
 }
 
 /// What a cure may take until messages are acknowledged again.
@@ -148,9 +154,10 @@ fn a_full_disk_holds_publishers_back_and_has_what_was_acknowledged_when_there_is
         until("all is well", || disk(&machine) == "on-disk");
     }
     ears.come_back();
-    let acked = mouth.pause();
+    mouth.pause();
+    let acked = mouth.all_acked();
     until("the last message", || ears.heard().iter().any(|heard| heard.number + 1 == acked));
-    expect_all(&mouth, &ears.heard(), acked);
+    expect_all(&mouth, &ears, 0..acked);
 }
 
 #[test]
@@ -170,7 +177,8 @@ fn a_disk_that_is_read_only_at_the_start_is_read_and_used_once_it_is_writable() 
     until("what was there is heard", || ears.heard().len() > 50);
     mount.writable();
     expect_resumed(&mouth);
-    let acked = mouth.pause();
+    mouth.pause();
+    let acked = mouth.all_acked();
     until("the last message", || ears.heard().iter().any(|heard| heard.number + 1 == acked));
-    expect_all(&mouth, &ears.heard(), acked);
+    expect_all(&mouth, &ears, 0..acked);
 }

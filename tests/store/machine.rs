@@ -47,7 +47,7 @@ impl Machine {
     /// `hobnail` with this machine's places.
     pub fn hobnail(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
-        command.args(args).env_remove("HOBNAIL_KEYS").env_remove("HOBNAIL_NAME");
+        command.args(args).env("HOBNAIL_KEYS", self.path("keys")).env_remove("HOBNAIL_NAME");
         command.env("HOBNAIL_CONTROL", self.path("control")).env("HOBNAIL_STATE", &self.state);
         command
     }
@@ -99,6 +99,37 @@ impl Drop for Machine {
             let _ = child.wait();
         }
     }
+}
+
+/// A hub, its spare and a client, all on this machine's loopback. They do not run yet.
+pub fn network() -> [Machine; 3] {
+    let [hub, spare, press, hub_agents, spare_agents] = crate::ports::free_ports();
+    let topology = format!(
+        "version: 1
+network: test
+keys: {{ active: k1 }}
+limits: {{ queue: 1000000 }}
+brokers:
+  hub:
+    host: 127.0.0.1
+    backups: [spare]
+    doors: {{ programs: \"127.0.0.1:{hub}\", agents: {hub_agents} }}
+  spare:
+    host: 127.0.0.2
+    doors: {{ programs: \"127.0.0.1:{spare}\", agents: {spare_agents} }}
+clients:
+  press: {{ doors: {{ programs: \"127.0.0.1:{press}\" }} }}
+"
+    );
+    let machine = |name: &str, port| Machine::of(&topology, name, (Ipv4Addr::LOCALHOST, port).into());
+    let machines = [machine("hub", hub), machine("spare", spare), machine("press", press)];
+    let made = machines[0].hobnail(&["key", "new", "k1"]).output().expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for other in &machines[1..] {
+        std::fs::create_dir(other.path("keys")).expect("created");
+        std::fs::copy(machines[0].path("keys/k1.key"), other.path("keys/k1.key")).expect("copied");
+    }
+    machines
 }
 
 pub fn free_address() -> SocketAddr {
