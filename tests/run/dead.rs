@@ -41,6 +41,11 @@ fn dead(control: &Path, words: &[&str]) -> Output {
     command.arg("dead").args(words).arg("--control").arg(control).output().expect("hobnail runs")
 }
 
+fn status(control: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+    command.args(["status", "--json", "--control"]).arg(control).output().expect("hobnail runs")
+}
+
 fn read(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -79,11 +84,14 @@ fn a_refused_message_is_set_aside_over_a_kill_until_it_is_sent_once_more() {
 
     let agent = Agent::spawn(&mut command);
     assert_eq!(list_of(&control, 1).first(), Some(&letter));
+    let health = || read(&status(&control))["health"].to_string();
+    assert!(health().contains("dead-letters"), "{}", health());
     let number = letter["number"].to_string();
     assert_eq!(read(&dead(&control, &["show", &number, "--json"]))["payload"], "x");
     assert!(String::from_utf8(dead(&control, &["list"]).stdout).unwrap().contains("sub  t  1 bytes, failed once"));
     assert!(dead(&control, &["requeue", &number]).status.success());
     list_of(&control, 0);
+    assert!(!health().contains("dead-letters"), "{}", health());
     let mut stream = subscriber(&agent);
     for _ in 0..2 {
         let again = next(&mut stream, 3);

@@ -47,6 +47,8 @@ pub enum Code {
     DiskDegraded,
     DiskFull,
     DiskDamaged,
+    NotRestored,
+    DeadLetters,
     DeadlinesMissed,
     DoorWaiting,
     SafeMode,
@@ -90,6 +92,8 @@ impl Code {
         Self::DiskDegraded,
         Self::DiskFull,
         Self::DiskDamaged,
+        Self::NotRestored,
+        Self::DeadLetters,
         Self::DeadlinesMissed,
         Self::DoorWaiting,
         Self::SafeMode,
@@ -134,6 +138,8 @@ impl Code {
             Self::DiskDegraded => "disk-degraded",
             Self::DiskFull => "disk-full",
             Self::DiskDamaged => "disk-damaged",
+            Self::NotRestored => "not-restored",
+            Self::DeadLetters => "dead-letters",
             Self::DeadlinesMissed => "deadlines-missed",
             Self::DoorWaiting => "door-waiting",
             Self::SafeMode => "safe-mode",
@@ -166,7 +172,7 @@ impl Code {
             Self::NotBestHome | Self::Behind | Self::VersionDrift => Grade::Note,
             Self::MessagesDropped | Self::MemoryFull | Self::RetainedRefused | Self::ConnectionsFull => Grade::Problem,
             Self::MemoryOnly | Self::DiskDegraded | Self::DiskFull => Grade::Problem,
-            Self::DiskDamaged => Grade::Warning,
+            Self::DiskDamaged | Self::NotRestored | Self::DeadLetters => Grade::Warning,
             Self::DeadlinesMissed
             | Self::ReloadRefused
             | Self::RolledBack
@@ -242,6 +248,12 @@ impl Code {
             Self::DiskFull => "make room: `df`, `journalctl --vacuum-size=50M`; service goes on by itself",
             Self::DiskDamaged => {
                 "nothing now: what the other brokers have is fetched again; if it comes back, the card is dying: replace it"
+            }
+            Self::NotRestored => {
+                "nothing, where a device was taken out of the topology: its session goes with it; else the disk lost something: `hobnail doctor disk`"
+            }
+            Self::DeadLetters => {
+                "`hobnail dead list` names the client and the topic: mend the client, then `hobnail dead requeue NUMBER`, or `hobnail dead drop NUMBER`"
             }
             Self::DeadlinesMissed => "the machine is overloaded: look for what else uses its processor (`top`)",
             Self::DoorWaiting => "the machine does not have that address yet: look at `ip address`, or edit the door",

@@ -138,6 +138,16 @@ pub fn examine(fill: &Fill, counters: &Counters, history: &History) -> Vec<Findi
             find(code, format!("{count} {what} in the last ten minutes"));
         }
     }
+    if counters.unrestored > 0 {
+        let count = counters.unrestored;
+        find(
+            Code::NotRestored,
+            format!("{count} things of sessions did not fit together at the start, and were dropped"),
+        );
+    }
+    if fill.dead_letters > 0 {
+        find(Code::DeadLetters, format!("{} messages that a client could not take wait for you", fill.dead_letters));
+    }
     let memory = percent(fill.messages_bytes, fill.messages_bytes_max);
     if memory >= NEARLY_PERCENT {
         let code = if memory >= FULL_PERCENT { Code::MemoryFull } else { Code::MemoryNearlyFull };
@@ -218,6 +228,13 @@ mod tests {
         history.note(dropped, node::Counters::default(), links::Counters::default(), 0);
         assert_eq!(codes(&fill, &dropped, &history), Vec::<&str>::new());
         assert_eq!(history.0.len(), NOTES_MAX);
+    }
+
+    #[test]
+    fn what_somebody_has_to_look_at_is_told_as_long_as_it_is_there() {
+        let fill = Fill { dead_letters: 1, ..Fill::default() };
+        let counters = Counters { unrestored: 2, ..Counters::default() };
+        assert_eq!(codes(&fill, &counters, &History::default()), ["not-restored", "dead-letters"]);
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Fill {
     pub messages: u64,
     pub messages_bytes: u64,
     pub messages_bytes_max: u64,
+    /// Dead letters that somebody has to look at.
+    pub dead_letters: u64,
 }
 
 impl Broker {
@@ -102,6 +104,7 @@ impl Broker {
             messages: self.meter.count(),
             messages_bytes: self.memory_bytes(),
             messages_bytes_max: limits.memory_bytes_max,
+            dead_letters: self.dead.iter().count() as u64,
         }
     }
 
