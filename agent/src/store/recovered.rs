@@ -51,6 +51,7 @@ impl Iterator for Recovered {
     type Item = Kept;
 
     fn next(&mut self) -> Option<Kept> {
+        let mut tried = false;
         loop {
             let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             let found = index.after(self.at.as_ref())?;
@@ -60,6 +61,12 @@ impl Iterator for Recovered {
             let file = index.segments().get(&place.segment).map(|segment| segment.file.clone());
             drop(index);
             let bytes = file.and_then(|file| self.ahead.read(&*file, place));
+            if bytes.is_none() && !tried {
+                // Cleaning goes on meanwhile, and may have moved it to where nothing was yet when that was read ahead.
+                (self.ahead, tried) = (Ahead::default(), true);
+                continue;
+            }
+            tried = false;
             let order = if self.gap.is_some_and(|gap| place > gap) { Order::BehindGap } else { Order::Whole };
             let kept = bytes.map(|bytes| match &found {
                 Found::Key { key, .. } => Kept::Key { key: key.clone(), bytes, order },

@@ -59,3 +59,30 @@ fn a_stop_does_not_wait_for_the_cap() {
     assert_eq!(standing.borrow().stored, Ticket(1));
     assert_eq!(open(&disk.cut(disk.len(), Fate::Nothing), Duration::ZERO).recovered.count(), 1);
 }
+
+#[test]
+fn what_cleaning_moves_while_it_is_read_back_is_read_back() {
+    let disk = Disk::empty();
+    let sizes = Sizes { segment: 16 << 10, total: 64 << 10, slice: 256 << 10 };
+    let open = || begin(Arc::new(Mounted(disk.clone())), Ok(()), sizes, Duration::ZERO);
+    let mut engine = open().engine.unwrap();
+    for (number, key) in (1..).zip(["b", "c"].into_iter().chain(["a"; 40])) {
+        let mut batch = Batch::default();
+        batch.set(key.as_bytes(), key.as_bytes());
+        batch.set(b"filler", &[7; 20_000]);
+        engine.take(batch.as_bytes(), Ticket(number));
+        // Without a step nothing is cleaned.
+        engine.log.commit().unwrap();
+    }
+    let Begun { engine, mut recovered, .. } = open();
+    let mut engine = engine.unwrap();
+    let mut next = || match recovered.next() {
+        Some(Kept::Key { key, .. }) => String::from_utf8(key.into()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    engine.step(Duration::from_millis(1));
+    assert_eq!([next(), next()], ["a", "b"], "b was moved, and the room behind it is read ahead");
+    engine.step(Duration::from_millis(2));
+    assert_eq!(next(), "c", "that was moved to there");
+    assert_eq!(recovered.unreadable, 0);
+}
