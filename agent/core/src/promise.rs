@@ -1,6 +1,9 @@
 //! What a topic's rule makes of a publish: the lane it goes by, and what has to have happened before it is acknowledged.
 
+use std::time::Duration;
+
 use crate::mqtt::packet::QoS;
+use crate::time::Now;
 use crate::topology::model::{Ack, Lane, TopicRule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,14 @@ pub fn promise(rules: &[TopicRule], topic: &str, qos: QoS, retain: bool) -> Prom
     let ack = if qos == QoS::AtMostOnce { Ack::Memory } else { ack };
     let least = if ack > Ack::Memory || retain { Lane::Disk } else { Lane::Memory };
     Promise { ack, lane: lane.max(least) }
+}
+
+/// When a message is nobody's any more: at the end that its publisher gave it, or its topic, whichever comes first.
+#[must_use]
+pub fn end(rules: &[TopicRule], topic: &str, given: Option<Duration>, now: Now) -> Option<Now> {
+    let rule = rules.iter().find(|rule| rule.filter.matches(topic));
+    let by_rule = rule.and_then(|rule| rule.max_age);
+    given.into_iter().chain(by_rule).min().map(|age| now.after(age))
 }
 
 #[cfg(test)]
@@ -50,5 +61,26 @@ mod tests {
         for (topic, qos, retain, ack, lane) in table {
             assert_eq!(promise(&rules, topic, qos, retain), Promise { ack, lane }, "{topic} {qos:?} {retain}");
         }
+    }
+
+    #[test]
+    fn the_nearer_end_counts() {
+        let seconds = Duration::from_secs;
+        let aged = |filter, age| {
+            let filter = Filter::new(filter).unwrap();
+            TopicRule { filter, ack: Ack::Disk, lane: Lane::Disk, max_age: Some(seconds(age)) }
+        };
+        let rules = [aged("old/#", 9), aged("#", 5)];
+        let table = [
+            ("old/a", None, Some(9)),
+            ("old/a", Some(7), Some(7)),
+            ("old/a", Some(10), Some(9)),
+            ("new", None, Some(5)),
+        ];
+        for (topic, given, wanted) in table {
+            let wanted = wanted.map(|at| Now(100).after(seconds(at)));
+            assert_eq!(end(&rules, topic, given.map(seconds), Now(100)), wanted, "{topic} {given:?}");
+        }
+        assert_eq!(end(&[], "new", None, Now(100)), None);
     }
 }

@@ -13,7 +13,7 @@ use super::why::Words;
 use super::{Broker, Flow, PATIENCE, Timer, message, outward};
 use crate::mqtt::packet::{Ack as Answer, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
-use crate::promise::promise;
+use crate::promise::{end, promise};
 use crate::time::Now;
 use crate::topic;
 use crate::topology::model::{Ack, Limits, WhenFull};
@@ -258,7 +258,7 @@ impl Broker {
             props: block.into(),
             qos: packet.qos,
             retain: packet.retain,
-            expires: packet.expiry_s.map(|seconds| now.after(Duration::from_secs(u64::from(seconds)))),
+            expires: end(&self.settings.topics, topic, packet.expiry_s.map(u64::from).map(Duration::from_secs), now),
         })
     }
 

@@ -7,6 +7,7 @@ use super::message::Content;
 use super::saved::Will;
 use super::table::Key;
 use crate::mqtt::{packet, props, put_others};
+use crate::promise::end;
 use crate::time::Now;
 
 impl Broker {
@@ -26,12 +27,10 @@ impl Broker {
 
     pub(super) fn publish_will(&mut self, session: Key, will: Will, now: Now) {
         let Will { message, expiry_s, .. } = will;
-        let message = match expiry_s {
+        let given = expiry_s.map(u64::from).map(Duration::from_secs);
+        let message = match end(&self.settings.topics, &message.topic, given, now) {
             None => message,
-            Some(seconds) => {
-                let expires = Some(now.after(Duration::from_secs(u64::from(seconds))));
-                self.meter.share(Content { expires, ..Content::clone(&message) })
-            }
+            expires => self.meter.share(Content { expires, ..Content::clone(&message) }),
         };
         let mut found = Vec::new();
         self.matches(&message.topic, &mut found);

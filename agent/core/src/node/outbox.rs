@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::{Action, Node, Settings, Write};
 use crate::broker::{Content, OfferId};
@@ -14,7 +13,7 @@ use crate::mqtt::props::RESPONSE_TOPIC;
 use crate::promise::{Promise, promise};
 use crate::stream::{Record, StreamId, Weight};
 use crate::time::Now;
-use crate::topology::model::{Ack, Lane, TopicRule, WhenFull};
+use crate::topology::model::{Ack, Lane, WhenFull};
 
 #[derive(Debug)]
 pub struct Outbox {
@@ -99,8 +98,7 @@ impl Node {
             self.say_full();
             return Some(Reason::QUOTA_EXCEEDED);
         }
-        let expires = expires(&self.settings.topics, message, now);
-        let Some((id, seq)) = self.seal_and_append(message, promise.lane, expires, now) else {
+        let Some((id, seq)) = self.seal_and_append(message, promise.lane, now) else {
             self.counters.unsealed += 1;
             return Some(Reason::UNSPECIFIED);
         };
@@ -122,13 +120,7 @@ impl Node {
         message.retain || promise.ack == Ack::Replicated || !known || somebody(&message.topic)
     }
 
-    fn seal_and_append(
-        &mut self,
-        message: &Content,
-        lane: Lane,
-        expires: Option<Now>,
-        now: Now,
-    ) -> Option<(StreamId, u64)> {
+    fn seal_and_append(&mut self, message: &Content, lane: Lane, now: Now) -> Option<(StreamId, u64)> {
         let id = self.outbox.lanes.get(&lane)?.id;
         let seq = self.copies.get(&id).map_or(0, |copy| copy.stream.last()) + 1;
         let stamp = Stamp {
@@ -149,7 +141,8 @@ impl Node {
         if !matches!(sealed, Some(Ok(()))) {
             return None;
         }
-        let record = Rc::new(Record { topic: message.topic.clone(), envelope: envelope.into(), expires, stamp });
+        let (topic, expires) = (message.topic.clone(), message.expires);
+        let record = Rc::new(Record { topic, envelope: envelope.into(), expires, stamp });
         if stamp.retain {
             self.note_retained(&record, self.me);
         }
@@ -296,14 +289,4 @@ fn put_body(body: &mut Vec<u8>, message: &Content) {
         body.extend_from_slice(&message.props);
     }
     body.extend_from_slice(&message.payload);
-}
-
-/// The end that its publisher gave it, or its topic.
-fn expires(rules: &[TopicRule], message: &Content, now: Now) -> Option<Now> {
-    let rule = rules.iter().find(|rule| rule.filter.matches(&message.topic));
-    let by_rule = rule.and_then(|rule| rule.max_age).map(|age: Duration| now.after(age));
-    match (message.expires, by_rule) {
-        (Some(own), Some(rule)) => Some(own.min(rule)),
-        (own, rule) => own.or(rule),
-    }
 }

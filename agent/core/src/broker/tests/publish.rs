@@ -212,6 +212,33 @@ fn mqtt5_3_5_2_1_a_pubrec_that_refuses_ends_the_exchange() {
     assert_eq!(bench.broker.memory_bytes(), 0);
 }
 
+/// On this machine as on others, for those who are away and what is retained.
+#[test]
+fn what_its_topic_lets_grow_old_is_nobodys_any_more() {
+    let rule = crate::topology::model::TopicRule {
+        filter: crate::topic::Filter::new("t/#").unwrap(),
+        ack: crate::topology::model::Ack::Disk,
+        lane: crate::topology::model::Lane::Disk,
+        max_age: Some(std::time::Duration::from_secs(60)),
+    };
+    let mut bench = Bench::with(crate::broker::Settings { topics: vec![rule], ..settings() });
+    let away = bench.connect(durable(V5, "b"));
+    bench.subscribe(away, "#", Q1);
+    bench.drop_socket(away);
+    let from = bench.client(V5, "a");
+    bench.publish(from, Publish { retain: true, ..message("t/old", "old", Q1, 1) });
+    bench.seconds(40);
+    bench.publish(from, Publish { retain: true, ..message("t/young", "young", Q1, 2) });
+    bench.publish(from, message("other", "other", Q1, 3));
+    bench.seconds(30);
+    let back = bench.connect_with_backlog(durable(V5, "b"));
+    assert_eq!(bench.payloads(back), ["young", "other"]);
+    let late = bench.client(V5, "c");
+    bench.subscribe_with(late, "#", SubscribeOptions { qos: Q1, ..SubscribeOptions::default() }, None);
+    let heard = bench.hear(late);
+    assert!(matches!(&heard[1..], [Heard::Publish(only)] if only.payload == b"young"), "{heard:?}");
+}
+
 #[test]
 fn mqtt5_3_3_4_7_no_more_than_receive_maximum_are_on_their_way() {
     let mut bench = Bench::new();
