@@ -56,7 +56,7 @@ const CORE_ROOMS: &[(&str, &[&str])] = &[
     ("frame", &["topic", "topology", "envelope", "hlc", "stream"]),
     ("interest", &["topic"]),
     ("keep", &[]),
-    ("promise", &["topic", "topology", "mqtt"]),
+    ("promise", &["time", "topic", "topology", "mqtt"]),
     ("broker", &["ids", "time", "topic", "rights", "topology", "mqtt", "promise", "keep"]),
     (
         "node",
