@@ -182,3 +182,40 @@ fn a_disk_that_is_read_only_at_the_start_is_read_and_used_once_it_is_writable() 
     until("the last message", || ears.heard().iter().any(|heard| heard.number + 1 == acked));
     expect_all(&mouth, &ears, 0..acked);
 }
+
+/// What a durable subscriber has after it was away while this many messages were acknowledged: their count, what came,
+/// and what is said to be dropped.
+fn after_being_away(count: u32, more: &str, left: impl Fn(u64) -> u64) -> (u64, Vec<u64>, u64) {
+    let mut machine = Machine::solo(more);
+    machine.start();
+    let ears = Ears::start(machine.door);
+    ears.leave();
+    until("it is gone", || machine.status()["broker"]["connections"] == 0);
+    let mouth = Mouth::start(machine.door);
+    until("all is published", || mouth.acked() >= u64::from(count));
+    let acked = mouth.pause();
+    ears.come_back();
+    until("all that is left has come", || ears.heard().len() as u64 >= left(acked));
+    // More would come before the answer.
+    ears.ping();
+    let dropped = machine.status()["counters"]["dropped_full"].as_u64().expect("a count");
+    (acked, ears.heard().into_iter().map(|heard| heard.number).collect(), dropped)
+}
+
+#[test]
+fn who_was_away_for_long_gets_all_of_it_in_order_within_the_limit() {
+    let (acked, heard, dropped) = after_being_away(size(500) * 10, "limits: { queue: 10000000 }", |acked| acked);
+    assert!(heard.into_iter().eq(0..acked));
+    assert_eq!(dropped, 0);
+}
+
+#[test]
+fn beyond_the_limit_who_was_away_gets_exactly_what_that_left_and_the_rest_is_counted() {
+    for (when_full, oldest) in [("drop-oldest", false), ("drop-newest", true)] {
+        let more = format!("limits: {{ queue: 1000 }}\nstore: {{ when_full: {when_full} }}");
+        let (acked, heard, dropped) = after_being_away(size(500) * 5, &more, |_| 1_000);
+        let left = if oldest { 0..1_000 } else { acked - 1_000..acked };
+        assert!(heard.iter().copied().eq(left), "{when_full}: {:?} to {:?} of {acked}", heard.first(), heard.last());
+        assert_eq!(dropped, acked - 1_000, "{when_full}");
+    }
+}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hobnail_core::agent::{Reading, Saved, Write};
+use hobnail_core::assign::Assignment;
 use hobnail_core::broker::Ticket;
 use hobnail_core::keep::Keep;
 use hobnail_core::node::{Fetch, Fetched};
@@ -21,9 +22,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::reading::Reads;
-use crate::state_dir;
 use crate::store::device::commits_per_second;
 use crate::store::{self, Batch, Figures, Health, Kept, OpenError, Options, Refused, Standing, Store};
+use crate::{memory, state_dir};
 
 /// Without another size in the topology, the store may have this, or less where the disk has little room.
 const BYTES_MAX: u64 = 256 << 20;
@@ -31,8 +32,8 @@ const BYTES_MAX: u64 = 256 << 20;
 const BYTES_MIN: u64 = 4 << 20;
 /// Of what was free at the start.
 const FREE_PERCENT: u64 = 5;
-/// What waits here while the store is behind: beyond it nobody is read.
-const BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// What waits on its way to the disk, in the store and as much again before it; less where memory is little.
+const WAITING_BYTES_MAX: u64 = 8 << 20;
 
 impl Keep for Batch {
     fn put(&mut self, row: &[u8], number: u64, bytes: &[u8]) {
@@ -80,6 +81,10 @@ pub struct Keeping {
     _alone: Option<watch::Sender<Standing>>,
     folder: PathBuf,
     bytes_max: u64,
+    /// What there is for this process.
+    memory_bytes: u64,
+    /// What may wait here while the store is behind: beyond it nobody is read.
+    backlog_bytes_max: usize,
     commits_per_second: Option<u32>,
     found: Found,
     outgoing: RefCell<Outgoing>,
@@ -161,7 +166,9 @@ impl Keeping {
         let made = state_dir::make(folder);
         let bytes_max = max.unwrap_or_else(|| usual_max(folder)).max(BYTES_MIN);
         let commits_per_second = commits_per_second(folder);
-        let options = Options { bytes_max, commits_per_second, ..Options::default() };
+        let memory_bytes = memory::there_is();
+        let waiting_bytes_max = usize::try_from(WAITING_BYTES_MAX.min(memory_bytes / 32)).unwrap_or(usize::MAX);
+        let options = Options { bytes_max, commits_per_second, waiting_bytes_max };
         let (store, saved, found, alone, standing) = match made {
             Err(error) => {
                 let (tell, standing) = watch::channel(unusable(&error));
@@ -184,6 +191,8 @@ impl Keeping {
             _alone: alone,
             folder: folder.to_owned(),
             bytes_max,
+            memory_bytes,
+            backlog_bytes_max: waiting_bytes_max,
             commits_per_second,
             found,
             outgoing: RefCell::default(),
@@ -192,10 +201,11 @@ impl Keeping {
         Ok((keeping, saved))
     }
 
-    /// What the topology says of the store, with the size that it really has.
+    /// What the topology says, with the size that the store really has, and with limits that fit the machine's memory.
     #[must_use]
-    pub fn sized(&self, wanted: &model::Store) -> model::Store {
-        model::Store { max_bytes: Some(self.bytes_max), ..wanted.clone() }
+    pub fn sized(&self, wanted: &Assignment) -> Assignment {
+        let store = model::Store { max_bytes: Some(self.bytes_max), ..wanted.store.clone() };
+        Assignment { store, limits: wanted.limits.clone().within(self.memory_bytes), ..wanted.clone() }
     }
 
     /// One batch. Says whether more can be taken.
@@ -240,7 +250,7 @@ impl Keeping {
             None => Refused::Closed,
         };
         match refused {
-            Refused::Behind if outgoing.batch.len() < BACKLOG_BYTES_MAX => Room::Behind,
+            Refused::Behind if outgoing.batch.len() < self.backlog_bytes_max => Room::Behind,
             Refused::Behind => Room::None,
             // Nothing will be stored any more, so nobody is told that it is: what came later must not stand for this.
             Refused::Closed | Refused::TooLong(_) => {

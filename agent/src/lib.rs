@@ -14,6 +14,7 @@ pub mod keeping;
 pub mod keys;
 pub mod links;
 pub mod manager;
+pub mod memory;
 pub mod network;
 pub mod pages;
 pub mod reading;

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hobnail_core::agent::{Action, Agent};
+use hobnail_core::assign::Assignment;
 use hobnail_core::broker::{self, Broker, ConnId, Counters, Fill, Peer, RequeueError, Ticket, Verdict};
 use hobnail_core::envelope::Keyring;
 use hobnail_core::ids::Name;
 use hobnail_core::node::{self, Came, Identity, LinkId, Node, Pong, Side};
 use hobnail_core::time::Now;
-use hobnail_core::topology::model::Store;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -205,9 +205,9 @@ impl Realm {
         self.drain();
     }
 
-    /// What the topology says of the store, with the size that it really has.
+    /// What the topology says, with the sizes that this machine has.
     #[must_use]
-    pub fn sized(&self, wanted: &Store) -> Store {
+    pub fn sized(&self, wanted: &Assignment) -> Assignment {
         self.0.keeping.sized(wanted)
     }
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hobnail_core::assign::Assignment;
 use hobnail_core::broker::Broker;
 use hobnail_core::node::Identity;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -171,12 +170,13 @@ fn begin(wanted: Wanted, places: &Places) -> anyhow::Result<Running> {
     let (keeping, mut saved) = Keeping::open(&places.state.store(), wanted.assignment.store.max_bytes)?;
     let epoch = Epoch::begin(saved.now);
     let identity = Identity { random: draw()? };
-    let sized = Assignment { store: keeping.sized(&wanted.assignment.store), ..wanted.assignment.clone() };
+    let sized = keeping.sized(&wanted.assignment);
     // What was read back of a network that this machine is not in now waits until it is.
     let spare = (!has_others(&wanted.assignment)).then(|| std::mem::take(&mut saved.node));
     let network = network(&sized, wanted.common.clone(), key_directory, &identity, saved.node, epoch.now())?;
     let id_seed = u64::from_ne_bytes(draw()?);
-    let broker = Broker::new(broker_settings(&wanted, network.is_some(), id_seed), saved.broker, epoch.now());
+    let broker =
+        Broker::new(broker_settings(&sized, wanted.provisional, network.is_some(), id_seed), saved.broker, epoch.now());
     let (node, pins) = network.unzip();
     let realm = Realm::new(broker, node, prover, keeping, epoch);
     realm.pages().set(wanted.assignment.origins.clone());

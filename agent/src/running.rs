@@ -146,8 +146,7 @@ impl Running {
         if trust.is_none() && network::has_others(&wanted.assignment) {
             return Err(PrepareError::NoKey);
         }
-        let store = self.realm.sized(&wanted.assignment.store);
-        let sized = Assignment { store, ..wanted.assignment.clone() };
+        let sized = self.realm.sized(&wanted.assignment);
         let common = wanted.common.clone();
         let trust = trust.map(|(keyring, pins)| (node::Settings::of(&sized, keyring, common), pins));
         let identity = identity().map_err(PrepareError::Random)?;
@@ -228,7 +227,8 @@ impl Running {
     fn switch(&mut self, wanted: Wanted, steps: &[Step], prepared: Prepared) {
         let (settings, pins) = prepared.trust.unzip();
         self.links.set(pins, &wanted.assignment.links);
-        let broker = broker_settings(&wanted, settings.is_some(), self.id_seed);
+        let sized = self.realm.sized(&wanted.assignment);
+        let broker = broker_settings(&sized, wanted.provisional, settings.is_some(), self.id_seed);
         let saved = if settings.is_some() { self.spare.take() } else { None };
         self.realm.change(broker, settings, (prepared.identity, saved.unwrap_or_default()));
         self.realm.pages().set(wanted.assignment.origins.clone());
@@ -266,8 +266,12 @@ impl Running {
 
 /// What the programs' broker is set up with.
 #[must_use]
-pub fn broker_settings(wanted: &Wanted, has_network: bool, id_seed: u64) -> broker::Settings {
-    let Wanted { assignment, provisional, .. } = wanted;
+pub fn broker_settings(
+    assignment: &Assignment,
+    provisional: bool,
+    has_network: bool,
+    id_seed: u64,
+) -> broker::Settings {
     let elsewhere =
         assignment.devices.iter().filter_map(|(name, device)| Some((name.clone(), device.elsewhere.clone()?)));
     broker::Settings {
@@ -278,7 +282,7 @@ pub fn broker_settings(wanted: &Wanted, has_network: bool, id_seed: u64) -> brok
         devices: assignment.devices.iter().map(|(name, device)| (name.clone(), device.rights.clone())).collect(),
         id_seed,
         elsewhere: elsewhere.collect(),
-        outward: has_network || *provisional,
+        outward: has_network || provisional,
     }
 }
 

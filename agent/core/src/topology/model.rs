@@ -250,6 +250,23 @@ impl Default for Failover {
     }
 }
 
+/// What a connection may take: what came in and waits, and what is to go out.
+const CONNECTION_BYTES: u64 = 512 << 10;
+
+impl Limits {
+    /// No more than fits a machine that has so much memory, whatever its topology allows.
+    #[must_use]
+    pub fn within(self, memory_bytes: u64) -> Self {
+        let connections = u32::try_from(memory_bytes / CONNECTION_BYTES).unwrap_or(u32::MAX);
+        Self {
+            connections_max: self.connections_max.min(connections),
+            memory_bytes_max: self.memory_bytes_max.min(memory_bytes / 4),
+            retained_bytes_max: self.retained_bytes_max.min(memory_bytes / 16),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;

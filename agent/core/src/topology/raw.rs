@@ -125,7 +125,7 @@ pub struct RawDeviceDoor {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLimits {
-    /// Connections at all doors of one machine, 1 to 100000. Default 1000.
+    /// Connections at all doors of one machine, 1 to 100000. Default 1000; at most one for each 512KiB that there is.
     pub connections: Option<Spanned<u64>>,
     /// Largest packet, such as 1MiB.
     pub packet: Option<Text>,
@@ -135,11 +135,11 @@ pub struct RawLimits {
     pub queue: Option<Spanned<u64>>,
     /// Bytes that wait for one session. Default 16MiB.
     pub queue_bytes: Option<Text>,
-    /// All queued and retained messages together. Default 128MiB.
+    /// All queued and retained messages together. Default 128MiB; at most a quarter of the memory that there is.
     pub memory: Option<Text>,
     /// Retained messages. Default 10000.
     pub retained: Option<Spanned<u64>>,
-    /// Bytes of retained messages. Default 16MiB.
+    /// Bytes of retained messages. Default 16MiB; at most a sixteenth of the memory that there is.
     pub retained_bytes: Option<Text>,
     /// Subscriptions of all sessions together. Default 100000.
     pub subscriptions: Option<Spanned<u64>>,
