@@ -193,13 +193,15 @@ fn after_being_away(count: u32, more: &str, left: impl Fn(u64) -> u64) -> (u64, 
     until("it is gone", || machine.status()["broker"]["connections"] == 0);
     let mouth = Mouth::start(machine.door);
     until("all is published", || mouth.acked() >= u64::from(count));
-    let acked = mouth.pause();
+    mouth.pause();
+    let acked = mouth.all_acked();
     ears.come_back();
     until("all that is left has come", || ears.heard().len() as u64 >= left(acked));
     // More would come before the answer.
     ears.ping();
     let dropped = machine.status()["counters"]["dropped_full"].as_u64().expect("a count");
-    (acked, ears.heard().into_iter().map(|heard| heard.number).collect(), dropped)
+    let heard = ears.heard().iter().map(|heard| heard.number).collect();
+    (acked, heard, dropped)
 }
 
 #[test]
