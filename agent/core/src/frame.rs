@@ -9,7 +9,8 @@ use crate::stream::StreamId;
 use crate::topic;
 use crate::topology::model::Lane;
 
-/// The version of this language that HELLO names.
+/// The version of this language that HELLO names. Neighbours live together: what the older one does not know it passes
+/// over, and the newer one does without.
 pub const VERSION: u8 = 1;
 /// Room for everything in a RECORD but the payload: topic, header, properties.
 pub const RECORD_OVERHEAD: usize = 3 * 65_536;

@@ -153,7 +153,7 @@ impl Node {
 
     fn greeted(&mut self, id: LinkId, hello: &Hello<'_>, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if hello.version != VERSION {
+        if hello.version.abs_diff(VERSION) > 1 {
             self.counters.versions_refused += 1;
             return self.bye(id, Parting::Version);
         }

@@ -10,6 +10,7 @@ mod spill;
 use lab::Lab;
 
 use super::copies::Copy;
+use super::link::Side;
 use crate::stream::StreamId;
 use crate::topology::model::Lane;
 
@@ -82,6 +83,24 @@ fn at_the_limit_lives_that_are_over_give_way_before_those_that_go_on() {
     let node = lab.node("hub");
     assert_eq!((node.copies.len(), node.copies[&goes_on].stream.last()), (super::STREAMS_MAX, 2));
     assert_eq!((node.counters().streams_forgotten, node.counters().streams_refused), (1, 0));
+}
+
+#[test]
+fn agents_of_neighbouring_versions_live_together_and_no_others() {
+    use crate::frame::{Frame, Hello, VERSION, encode};
+    for (version, refused) in [(VERSION - 1, 0), (VERSION, 0), (VERSION + 1, 0), (VERSION + 2, 1)] {
+        let mut lab = Lab::new(WORKSHOP, 1);
+        lab.kill("press");
+        let (now, press) = (lab.now, crate::ids::Name::new("press").unwrap());
+        let node = lab.node_mut("hub").unwrap();
+        let link = node.handle_link_open(&press, Side::Accepted, now);
+        let mut said = Vec::new();
+        let hello = Hello { version, name: "press", boot: 7, agent: "9.9.9", hlc: crate::hlc::Hlc(1) };
+        encode(&Frame::Hello(hello), &mut said);
+        node.handle_link_bytes(link, &said, now);
+        let is_up = node.by_peer.get(&press) == Some(&link);
+        assert_eq!((node.counters().versions_refused, is_up), (refused, refused == 0), "version {version}");
+    }
 }
 
 #[test]
