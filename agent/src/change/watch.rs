@@ -25,7 +25,7 @@ use crate::texts::Texts;
 /// The bytes have to be the same for so long.
 const QUIET: Duration = Duration::from_millis(100);
 /// How often the files are looked at though nothing was heard.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Symbolic links that are followed from one file.
 const HOPS_MAX: usize = 16;
 
@@ -54,7 +54,7 @@ impl Watch {
                 tell.notify_one();
             }
         });
-        let watcher = watcher.inspect_err(|error| warn!(%error, "edits are found by looking, every 2 s")).ok();
+        let watcher = watcher.inspect_err(|error| warn!(%error, "edits are found by looking, every 5 s")).ok();
         let mut watch = Self { files: Vec::new(), folders: BTreeSet::new(), watcher, heard, said: Print::of(texts) };
         watch.follow(texts);
         watch
@@ -78,7 +78,7 @@ impl Watch {
             }
             for new in wanted.difference(&self.folders) {
                 if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                    warn!(%error, folder = %new.display(), "cannot be watched: edits are found by looking, every 2 s");
+                    warn!(%error, folder = %new.display(), "cannot be watched: edits are found by looking, every 5 s");
                 }
             }
         }
