@@ -34,6 +34,22 @@ impl StreamId {
     pub fn of(header: &Header) -> Self {
         Self { lane: header.stamp.lane, sender: header.sender, incarnation: header.stamp.incarnation }
     }
+
+    /// Of the same machine and lane, and later: nothing of it is heard before all of the other.
+    #[must_use]
+    pub fn is_later_life_of(self, other: Self) -> bool {
+        (self.lane, self.sender) == (other.lane, other.sender) && self.incarnation > other.incarnation
+    }
+
+    /// From the first life of its machine, in this lane, to this one.
+    pub fn lives_up_to_it(self) -> std::ops::RangeInclusive<Self> {
+        Self { incarnation: 0, ..self }..=self
+    }
+
+    /// From this life of its machine on, in this lane.
+    pub fn lives_from_it(self) -> std::ops::RangeInclusive<Self> {
+        self..=Self { incarnation: u32::MAX, ..self }
+    }
 }
 
 /// A message in a stream. Whoever relays it cannot open the envelope.

@@ -42,6 +42,8 @@ pub struct Copy {
     pub needed: bool,
     /// The newest stable number that the origin was told.
     pub stable_said: u64,
+    /// There is one of a later life of the same machine.
+    pub is_over: bool,
 }
 
 impl Copy {
@@ -62,7 +64,21 @@ impl Node {
         if self.copies.len() >= STREAMS_MAX && !self.copies.contains_key(&id) {
             self.forget_a_stream()?;
         }
-        Some(self.copies.entry(id).or_default())
+        if !self.copies.contains_key(&id) {
+            self.begin_life(id);
+        }
+        self.copies.get_mut(&id)
+    }
+
+    /// Other brokers get all of the earlier lives before anything of this one.
+    fn begin_life(&mut self, id: StreamId) {
+        let earlier: Vec<StreamId> = self.copies.range(id.lives_up_to_it()).map(|(id, _)| *id).collect();
+        let is_over = self.copies.range(id.lives_from_it()).next().is_some();
+        self.copies.insert(id, Copy { is_over, ..Copy::default() });
+        self.copies.range_mut(id.lives_up_to_it()).rev().skip(1).for_each(|(_, copy)| copy.is_over = true);
+        for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
+            link.pending.extend(&earlier);
+        }
     }
 
     fn forget_a_stream(&mut self) -> Option<()> {
@@ -106,7 +122,7 @@ impl Node {
         }
         self.appended(id, seq);
         if id.sender != self.me {
-            self.deliverable.insert(id);
+            self.has_inward(id);
         }
         // What is ours and kept goes out when it is stored.
         if id.sender != self.me || !id.lane.is_kept() {
@@ -133,7 +149,7 @@ impl Node {
         }
         self.appended(id, to);
         if id.sender != self.me {
-            self.deliverable.insert(id);
+            self.has_inward(id);
             self.announce(id, None);
         }
         Ok(())

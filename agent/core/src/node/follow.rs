@@ -78,15 +78,19 @@ impl Node {
         let Some(link) = self.links.get(&id).filter(|link| link.ready) else { return false };
         let mut open: Vec<StreamId> = link.pending.iter().copied().collect();
         open.sort_by_key(turn);
+        let mut held_up: Option<StreamId> = None;
         for stream in open {
+            if held_up.is_some_and(|earlier| stream.is_later_life_of(earlier)) {
+                continue;
+            }
             match self.put_stream(id, stream, out, end, now) {
                 Stopped::AtTheEnd => {
                     if let Some(link) = self.links.get_mut(&id) {
                         link.pending.remove(&stream);
                     }
                 }
-                // Others go first meanwhile.
-                Stopped::ByDisk => {}
+                // Others go first meanwhile, but not what its machine said in later lives.
+                Stopped::ByDisk => held_up = Some(stream),
                 Stopped::ByWindow => return false,
                 Stopped::ByRoom => return true,
             }
@@ -231,10 +235,11 @@ fn goes_by(role: &crate::assign::Role, me: SenderId, link: &Link, stream: Stream
         // A client sends its own to its home.
         (false, _) => stream.sender == me && link.attached == Attached::Yes,
         (true, false) => link.attached == Attached::Yes && stream.sender != link.sender,
-        // Another broker gets from us what comes from here, and the rest only where it lags.
+        // Another broker gets from us what comes from here, and the rest only where it lags, or where the machine has begun
+        // another life, which may come from here.
         (true, true) => {
             let relayed = || link.flows.get(&stream).is_some_and(|flow| flow.relayed);
-            stream.sender == me || (copy.by_origin && stream.sender != link.sender) || relayed()
+            stream.sender == me || (copy.by_origin && stream.sender != link.sender) || copy.is_over || relayed()
         }
     }
 }

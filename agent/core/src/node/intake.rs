@@ -74,10 +74,17 @@ impl Node {
         self.answer_growth(id, stream, added);
     }
 
-    /// Whether what this link brings of a stream cannot be taken yet. From a broker it can: that is what we wait for.
-    fn is_doubted(&self, id: LinkId, stream: StreamId) -> bool {
+    /// Whether what this link brings of a stream cannot be taken yet: it, or an earlier life of its machine, is doubted. From
+    /// a broker it can: that is what we wait for.
+    fn is_doubted(&mut self, id: LinkId, stream: StreamId) -> bool {
         let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
-        !by_broker && self.copies.get(&stream).is_some_and(|copy| copy.doubted.is_some())
+        let mut earlier = self.copies.range(stream.lives_up_to_it());
+        let doubted = !by_broker && earlier.any(|(_, copy)| copy.doubted.is_some());
+        if doubted {
+            // It is asked for again when the doubt is over.
+            self.copy(stream);
+        }
+        doubted
     }
 
     /// The other side has forgotten what came before, since it is safe elsewhere. We may be the ones who do not have it
@@ -136,8 +143,10 @@ impl Node {
                 let added = self.skip(stream, from, doubt.upto, Some(doubt.origin));
                 self.answer_growth(doubt.origin, stream, added);
             }
-            let from = self.copies.get(&stream).map_or(1, |copy| copy.stream.last() + 1);
-            self.say_frame(doubt.origin, &Frame::Need { stream, from });
+            let held_back = self.copies.range(stream.lives_from_it());
+            for (stream, from) in held_back.map(|(id, copy)| (*id, copy.stream.last() + 1)).collect::<Vec<_>>() {
+                self.say_frame(doubt.origin, &Frame::Need { stream, from });
+            }
         }
     }
 

@@ -137,8 +137,9 @@ impl Node {
                 continue;
             }
             let Some(record) = self.have(stream, seq, body) else {
-                self.deliverable.remove(&stream);
-                self.undelivered.insert(stream);
+                let later: Vec<StreamId> = self.deliverable.range(stream.lives_from_it()).copied().collect();
+                self.deliverable.retain(|other| !later.contains(other));
+                self.undelivered.extend(later);
                 continue;
             };
             let opened = if record.is_expired(now) { None } else { self.open(record, From::Stream(stream, seq)) };
@@ -148,6 +149,13 @@ impl Node {
             }
         }
         None
+    }
+
+    /// A stream has something for the programs here; if an earlier life's is being read back, it comes after that.
+    pub(super) fn has_inward(&mut self, stream: StreamId) {
+        let waits = self.undelivered.range(stream.lives_up_to_it()).next().is_some();
+        let turn = if waits { &mut self.undelivered } else { &mut self.deliverable };
+        turn.insert(stream);
     }
 
     /// The record itself; `None`: it is being read back.

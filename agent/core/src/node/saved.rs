@@ -183,7 +183,7 @@ impl Node {
                 self.restore_as_client(id, delivered);
             }
             if id.sender != self.me {
-                self.deliverable.insert(id);
+                self.has_inward(id);
             }
         }
         for (topic, (rank, record)) in saved.retained {

@@ -1,6 +1,7 @@
 mod change;
 mod keys;
 mod lab;
+mod lives;
 mod pages;
 mod ping;
 mod presence;

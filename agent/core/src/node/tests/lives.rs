@@ -1,0 +1,74 @@
+//! What a machine said in an earlier life is heard before what it says in a later one, by whatever road it comes.
+
+use super::{Lab, WORKSHOP};
+
+const THREE_BROKERS: &str = "\
+version: 1
+network: workshop
+keys: { active: k1 }
+brokers:
+  hub:   { host: 10.0.0.1, backups: [spare, attic] }
+  spare: { host: 10.0.0.2 }
+  attic: { host: 10.0.0.3 }
+clients:
+  press: {}
+";
+
+#[test]
+fn what_a_hub_has_of_an_earlier_life_goes_to_the_other_broker_first() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("spare", "line/#");
+    lab.seconds(2);
+    lab.cut(&["spare"], &["hub", "press"]);
+    lab.publish("press", "line/a", "1");
+    lab.millis(500);
+    // The hub has it on its disk, and nobody brings it there once more.
+    lab.kill("hub");
+    lab.kill("press");
+    lab.heal();
+    lab.start("hub");
+    lab.start("press");
+    lab.publish("press", "line/a", "2");
+    lab.seconds(20);
+    assert_eq!(lab.heard("spare"), ["line/a 1", "line/a 2"]);
+}
+
+#[test]
+fn what_has_to_be_read_back_of_an_earlier_life_goes_out_first() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("spare", "line/#");
+    lab.seconds(2);
+    lab.cut(&["press"], &["hub", "spare"]);
+    lab.publish("press", "line/a", "1");
+    lab.millis(500);
+    lab.kill("press");
+    lab.start("press");
+    lab.publish("press", "line/a", "2");
+    lab.millis(500);
+    lab.heal();
+    lab.seconds(20);
+    assert_eq!(lab.heard("spare"), ["line/a 1", "line/a 2"]);
+}
+
+#[test]
+fn while_an_earlier_life_is_with_other_brokers_the_present_one_waits() {
+    let mut lab = Lab::new(THREE_BROKERS, 1);
+    lab.want("attic", "line/#");
+    lab.want("spare", "side/#");
+    lab.seconds(2);
+    lab.cut(&["attic"], &["hub", "spare"]);
+    lab.publish("press", "line/a", "1");
+    lab.seconds(2);
+    // With this, that the press has forgotten the first comes on its disk.
+    lab.publish("press", "side/a", "");
+    lab.millis(500);
+    lab.kill("press");
+    lab.cut(&["press"], &["hub", "spare"]);
+    lab.start("press");
+    lab.publish("press", "line/a", "2");
+    lab.seconds(20);
+    assert!(lab.heard("attic").is_empty(), "{:?}", lab.heard("attic"));
+    lab.heal();
+    lab.seconds(20);
+    assert_eq!(lab.heard("attic"), ["line/a 1", "line/a 2"]);
+}
