@@ -112,6 +112,11 @@ impl Engine {
         if self.log.clean() { Some(self.next_commit) } else { again }
     }
 
+    /// Whoever waits for a change looks again.
+    pub fn stand_again(&self) {
+        self.standing.send_modify(|_| {});
+    }
+
     fn stand(&self, change: impl FnOnce(&mut Standing)) {
         self.standing.send_if_modified(|standing| {
             let before = standing.clone();

@@ -36,6 +36,8 @@ struct State {
     /// Taken out and not yet on the disk.
     pending: usize,
     refused: u64,
+    /// Somebody was refused since what is pending was set.
+    is_asked: bool,
     life: Life,
 }
 
@@ -70,6 +72,7 @@ impl Inbox {
         // One that is longer than all of it goes alone.
         if (waiting > 0 && waiting + batch.len() > self.bytes_max) || state.batches.len() >= BATCHES_MAX {
             state.refused += 1;
+            state.is_asked = true;
             return Err(Refused::Behind);
         }
         state.bytes.extend_from_slice(batch.as_bytes());
@@ -107,9 +110,12 @@ impl Inbox {
         state.life != Life::Open
     }
 
-    /// What of all that was taken is not on the disk yet.
-    pub fn set_pending(&self, pending: usize) {
-        self.state().pending = pending;
+    /// What of all that was taken is not on the disk yet. Says whether somebody was refused meanwhile, and is to hear that
+    /// there may be room.
+    pub fn set_pending(&self, pending: usize) -> bool {
+        let mut state = self.state();
+        state.pending = pending;
+        std::mem::take(&mut state.is_asked)
     }
 
     /// Bytes that wait, and batches that were refused.

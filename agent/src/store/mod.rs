@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// Hand over a batch, which is empty then. Refused, it is left as it is: too much waits, and it is to be submitted
-    /// again, with what has come to it, once `standing` has changed.
+    /// again, with what has come to it, once `standing` is told again.
     pub fn submit(&self, batch: &mut Batch, ticket: Ticket) -> Result<(), Refused> {
         self.inbox.put(batch, ticket)
     }
@@ -266,7 +266,10 @@ impl Worker {
                 return inbox.stopped(all);
             }
             next = self.engine.step(self.began.elapsed());
-            self.inbox.set_pending(self.engine.log.pending());
+            // Who was refused may have heard of a commit before there was room.
+            if self.inbox.set_pending(self.engine.log.pending()) {
+                self.engine.stand_again();
+            }
             self.note_figures();
         }
     }

@@ -60,6 +60,30 @@ fn a_stop_does_not_wait_for_the_cap() {
     assert_eq!(open(&disk.cut(disk.len(), Fate::Nothing), Duration::ZERO).recovered.count(), 1);
 }
 
+/// Whoever is refused tries again when the store is heard of, at whatever moment that is.
+#[test]
+fn who_was_refused_hears_of_it_when_there_is_room() {
+    let files = Arc::new(Mounted(Disk::empty()));
+    let options = Options { waiting_bytes_max: 100, ..Options::default() };
+    let (store, _) = Store::open_on(files, options, "disk").unwrap();
+    let mut standing = store.standing();
+    let (mut refused, mut number) = (0, 0);
+    while refused < 500 {
+        number += 1;
+        let mut batch = Batch::default();
+        batch.put(b"row", number, &[0; 40]);
+        while store.submit(&mut batch, Ticket(number)).is_err() {
+            refused += 1;
+            let end = Instant::now() + Duration::from_secs(10);
+            while !standing.has_changed().unwrap() {
+                assert!(Instant::now() < end, "batch {number}: not a word");
+                thread::yield_now();
+            }
+            standing.mark_unchanged();
+        }
+    }
+}
+
 #[test]
 fn what_cleaning_moves_while_it_is_read_back_is_read_back() {
     let disk = Disk::empty();
