@@ -4,6 +4,7 @@
 
 mod store {
     pub mod ears;
+    #[expect(dead_code, reason = "other tests use the rest of it")]
     pub mod machine;
     pub mod mount;
     pub mod mouth;
@@ -160,6 +161,29 @@ fn a_full_disk_holds_publishers_back_and_has_what_was_acknowledged_when_there_is
     let acked = mouth.all_acked();
     until("the last message", || ears.heard().iter().any(|heard| heard.number + 1 == acked));
     expect_all(&mouth, &ears, 0..acked);
+}
+
+#[test]
+fn a_full_disk_is_told_once_while_messages_come_and_go_and_so_is_its_cure() {
+    let Some(mount) = Mount::tmpfs(16) else { return };
+    let mut machine = Machine::solo("store: { max: 8MiB }");
+    machine.keep_in(mount.path());
+    machine.start();
+    let (_ears, mouth) = (Ears::start(machine.door), Mouth::start(machine.door));
+    until("some acknowledged", || mouth.acked() > 1_000);
+    mount.fill();
+    until("the disk is full", || disk(&machine) == "full");
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        assert_eq!(disk(&machine), "full");
+    }
+    mount.make_room();
+    expect_resumed(&mouth);
+    until("all is well", || disk(&machine) == "on-disk");
+    thread::sleep(Duration::from_secs(2));
+    let log = machine.log();
+    let times = |words: &str| log.matches(words).count();
+    assert_eq!((times("the disk is full"), times("the disk takes everything again")), (1, 1), "{log}");
 }
 
 #[test]

@@ -68,10 +68,21 @@ impl Log {
     }
 
     fn is_too_much(&self, index: &Index) -> bool {
-        let (live, bytes) = (index.live(), index.bytes());
-        let allowed = (2 * live).min(self.sizes.total).max(live + live / 4) + 3 * self.sizes.segment;
+        let bytes = index.bytes();
         let segments_max = 2 * bytes / self.sizes.segment.max(1) + SEGMENTS_SPARE as u64;
-        bytes > allowed || index.segments().len() as u64 > segments_max
+        bytes > self.allowed(index) || index.segments().len() as u64 > segments_max
+    }
+
+    fn allowed(&self, index: &Index) -> u64 {
+        let live = index.live();
+        (2 * live).min(self.sizes.total).max(live + live / 4) + 3 * self.sizes.segment
+    }
+
+    /// What it may still grow, with as much living as now: to what it is allowed, by the segment that shows that this is
+    /// too much, and by one for the copies.
+    pub(super) fn growth(&self) -> u64 {
+        let index = self.index();
+        (self.allowed(&index) + 2 * self.sizes.segment).saturating_sub(index.bytes())
     }
 
     /// Remove the segments that are written anew, oldest first, each for good before the next.

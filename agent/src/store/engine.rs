@@ -104,7 +104,7 @@ impl Engine {
     fn committed(&mut self, now: Duration) -> Option<Duration> {
         self.retry = None;
         self.next_commit = now + self.every;
-        let again = self.reserve.look_after(&*self.log.files, now);
+        let again = self.reserve.look_after(&*self.log.files, || self.log.growth(), now);
         let health = if self.reserve.is_spent() { Health::Full } else { Health::Fine };
         let newest = self.newest;
         self.stand(|standing| (standing.stored, standing.health) = (newest, health));

@@ -47,14 +47,15 @@ impl Reserve {
         }
     }
 
-    /// Make it where it is missing. Says when to come back for that.
-    pub fn look_after(&mut self, files: &dyn Files, now: Duration) -> Option<Duration> {
+    /// Make it where it is missing and there is room for so much beside it: else what is written next would take the
+    /// disk back to where it was. Says when to come back for that.
+    pub fn look_after(&mut self, files: &dyn Files, beside: impl FnOnce() -> u64, now: Duration) -> Option<Duration> {
         match self.state {
             State::There | State::None => return None,
             State::Spent(again) | State::Failed(again) if now < again => return Some(again),
             State::Unknown | State::Spent(_) | State::Failed(_) => {}
         }
-        let made = self.make(files);
+        let made = self.make(files, beside());
         let again = now + AGAIN;
         self.state = match made {
             Ok(()) => State::There,
@@ -70,12 +71,13 @@ impl Reserve {
         None
     }
 
-    fn make(&self, files: &dyn Files) -> io::Result<()> {
+    fn make(&self, files: &dyn Files, beside: u64) -> io::Result<()> {
         if let Ok(there) = files.open(RESERVE)
             && there.size()? == self.bytes
         {
             return Ok(());
         }
+        files.create(RESERVE)?.allocate(self.bytes + beside)?;
         files.create(RESERVE)?.allocate(self.bytes)
     }
 }

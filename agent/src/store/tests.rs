@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod full;
 mod pace;
 mod power_cuts;
 

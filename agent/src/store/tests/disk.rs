@@ -63,6 +63,8 @@ struct State {
     drawn: u64,
     calls: usize,
     fault: Option<Fault>,
+    /// All files together have no more; `None`: there is no end.
+    room: Option<usize>,
 }
 
 pub struct Disk(Mutex<State>);
@@ -101,6 +103,16 @@ impl Disk {
 
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.state().fault = fault;
+    }
+
+    /// What all files have together from now on, what is there already aside.
+    pub fn set_room(&self, room: Option<usize>) {
+        self.state().room = room;
+    }
+
+    /// What they have.
+    pub fn used(&self) -> usize {
+        self.state().used()
     }
 
     pub fn file(&self, name: &str) -> Option<Vec<u8>> {
@@ -249,6 +261,17 @@ impl State {
         }
     }
 
+    fn used(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].len()).sum()
+    }
+
+    /// Whether a file can grow to this.
+    fn grow(&self, file: usize, len: usize) -> io::Result<()> {
+        let more = len.saturating_sub(self.files[file].len());
+        let fits = more == 0 || self.room.is_none_or(|room| self.used() + more <= room);
+        if fits { Ok(()) } else { Err(rustix::io::Errno::NOSPC.into()) }
+    }
+
     fn find(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -351,10 +374,10 @@ impl LogFile for Handle {
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let failed = state.call(false);
+        let at = usize::try_from(at).unwrap();
+        let failed = state.call(false).and_then(|()| state.grow(self.file, at + bytes.len()));
         // A write that fails has written some of it.
         let bytes = if failed.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
-        let at = usize::try_from(at).unwrap();
         write(&mut state.files[self.file], at, bytes);
         state.events.push(Event::Write { file: self.file, at, bytes: bytes.into() });
         failed
@@ -372,6 +395,7 @@ impl LogFile for Handle {
         let mut state = self.disk.state();
         state.call(false)?;
         let (file, len) = (self.file, usize::try_from(bytes).unwrap());
+        state.grow(file, len)?;
         write(&mut state.files[file], len, &[]);
         state.events.push(Event::Grow { file, len });
         Ok(())
