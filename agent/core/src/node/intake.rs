@@ -34,7 +34,7 @@ impl Node {
             let record = Rc::new(unpack(carried, header, now));
             let is_next = self.copies.get(&stream).map_or(0, |copy| copy.stream.last()) + 1 == seq;
             if is_next && record.stamp.retain && self.settings.is_broker() {
-                self.note_retained(&record, stream.sender);
+                self.counters.retained_refused += u64::from(!self.note_retained(&record, stream.sender));
             }
             self.append(stream, seq, record, Some(id))
         } else {

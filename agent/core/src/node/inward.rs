@@ -12,7 +12,7 @@ use crate::hlc::Hlc;
 use crate::stream::{Body, StreamId};
 use crate::time::Now;
 
-/// Messages that come outside their stream wait up to this many.
+/// Messages that come outside their stream wait up to this many, and as many bytes as may be retained.
 const LOOSE_MAX: usize = 10_000;
 
 /// Messages outside their streams.
@@ -21,17 +21,47 @@ pub struct Loose {
     /// Retained when this life began; as many as may be retained.
     pub restored: VecDeque<(SenderId, Held)>,
     /// To be given to the programs.
-    pub ready: VecDeque<(StreamId, Held)>,
+    pub ready: Ready,
     /// Sealed under a key that may still come.
     pub parked: Parked,
     /// Were parked until their key came.
     pub unparked: VecDeque<(StreamId, Held)>,
 }
 
+/// What brokers gave us beside the streams, in the order in which it came.
+#[derive(Debug, Default)]
+pub struct Ready {
+    waiting: VecDeque<(StreamId, Held)>,
+    bytes: u64,
+}
+
+impl Ready {
+    fn pop(&mut self) -> Option<(StreamId, Held)> {
+        let next = self.waiting.pop_front()?;
+        self.bytes -= next.1.size();
+        Some(next)
+    }
+
+    fn put_back(&mut self, stream: StreamId, record: Held) {
+        self.bytes += record.size();
+        self.waiting.push_front((stream, record));
+    }
+
+    /// Whether there was room.
+    fn put(&mut self, stream: StreamId, record: Held, bytes_max: u64) -> bool {
+        let fits = self.waiting.len() < LOOSE_MAX && self.bytes + record.size() <= bytes_max;
+        if fits {
+            self.bytes += record.size();
+            self.waiting.push_back((stream, record));
+        }
+        fits
+    }
+}
+
 impl Loose {
     #[must_use]
     pub fn has_some(&self) -> bool {
-        !self.restored.is_empty() || !self.ready.is_empty() || !self.unparked.is_empty()
+        !self.restored.is_empty() || !self.ready.waiting.is_empty() || !self.unparked.is_empty()
     }
 }
 
@@ -119,7 +149,7 @@ impl Node {
                 return Some(delivery);
             }
         }
-        while let Some((stream, record)) = self.loose.ready.pop_front() {
+        while let Some((stream, record)) = self.loose.ready.pop() {
             if let Some(delivery) = self.open(record, From::Loose(stream)) {
                 return Some(delivery);
             }
@@ -217,7 +247,7 @@ impl Node {
         self.inward_blocked = true;
         self.inward_said = false;
         match delivery.from {
-            From::Loose(stream) => self.loose.ready.push_front((stream, delivery.record)),
+            From::Loose(stream) => self.loose.ready.put_back(stream, delivery.record),
             From::Parked(stream) => self.loose.unparked.push_front((stream, delivery.record)),
             From::Restored(stream) => self.loose.restored.push_front((stream.sender, delivery.record)),
             From::Stream(..) => {}
@@ -245,7 +275,10 @@ impl Node {
         let stamp = record.stamp;
         self.clock.hear(Hlc(stamp.hlc));
         let retain = if stamp.retain {
-            self.note_retained(&record, sender);
+            // A broker has noted and counted what came by a stream when it came.
+            let counted = self.settings.is_broker() && matches!(from, From::Stream(..));
+            let refused = !self.note_retained(&record, sender);
+            self.counters.retained_refused += u64::from(refused && !counted);
             let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
             match from {
                 _ if !newest => Retain::No,
@@ -268,7 +301,8 @@ impl Node {
         match error {
             OpenError::UnknownKey(_) => {
                 self.counters.unknown_key += 1;
-                self.counters.parked_dropped += self.loose.parked.put(from.stream(), record);
+                self.counters.parked_dropped +=
+                    self.loose.parked.put(from.stream(), record, self.settings.memory_bytes_max / 4);
             }
             OpenError::RelayKey(_) => self.counters.unopened += 1,
             OpenError::Malformed(_) => self.counters.malformed += 1,
@@ -278,11 +312,9 @@ impl Node {
 
     /// A retained message that came outside its stream.
     pub(super) fn loose_retained(&mut self, stream: StreamId, record: Held) {
-        if self.loose.ready.len() >= LOOSE_MAX {
+        if !self.loose.ready.put(stream, record, self.settings.retained_bytes_max) {
             self.counters.retained_refused += 1;
-            return;
         }
-        self.loose.ready.push_back((stream, record));
     }
 }
 

@@ -144,7 +144,7 @@ impl Node {
         let (topic, expires) = (message.topic.clone(), message.expires);
         let record = Rc::new(Record { topic, envelope: envelope.into(), expires, stamp });
         if stamp.retain {
-            self.note_retained(&record, self.me);
+            self.counters.retained_refused += u64::from(!self.note_retained(&record, self.me));
         }
         self.counters.offered += 1;
         self.append(id, seq, record, None).ok()?;

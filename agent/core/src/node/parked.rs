@@ -21,11 +21,11 @@ pub struct Parked {
 
 impl Parked {
     /// How many messages had to go for this one.
-    pub fn put(&mut self, stream: StreamId, record: Held) -> u64 {
+    pub fn put(&mut self, stream: StreamId, record: Held, bytes_max: u64) -> u64 {
         self.bytes += record.size();
         self.waiting.push_back((stream, record));
         let mut gone = 0;
-        while self.waiting.len() > PARKED_MAX || self.bytes > PARKED_BYTES_MAX {
+        while self.waiting.len() > PARKED_MAX || self.bytes > bytes_max.min(PARKED_BYTES_MAX) {
             let Some((_, oldest)) = self.waiting.pop_front() else { break };
             self.bytes -= oldest.size();
             gone += 1;

@@ -20,8 +20,27 @@ pub struct Rank {
 
 #[derive(Debug, Default)]
 pub struct Retained {
-    topics: BTreeMap<Box<str>, (Rank, Option<Held>)>,
+    topics: BTreeMap<Box<str>, Known>,
+    /// Of those that are in memory.
     bytes: u64,
+    /// Of those that are kept, be it on the disk only.
+    kept_bytes: u64,
+}
+
+/// The newest of a topic.
+#[derive(Debug)]
+struct Known {
+    rank: Rank,
+    /// Of the message; of its topic alone, where there is no room for more.
+    kept_bytes: u64,
+    /// On brokers.
+    record: Option<Held>,
+}
+
+impl Known {
+    fn bytes(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.size())
+    }
 }
 
 impl Retained {
@@ -33,10 +52,34 @@ impl Retained {
         self.bytes
     }
 
-    pub fn put(&mut self, topic: Box<str>, rank: Rank, kept: Option<Held>) {
-        self.bytes += kept.as_ref().map_or(0, |kept| kept.size());
-        let before = self.topics.insert(topic, (rank, kept));
-        self.bytes -= before.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
+    /// The newest of its topic, which is kept: on the disk, and `here`, on brokers, in memory too.
+    pub fn put(&mut self, rank: Rank, record: &Held, here: bool) {
+        let record_here = here.then(|| record.clone());
+        self.insert(record.topic.clone(), Known { rank, kept_bytes: record.size(), record: record_here });
+    }
+
+    /// The newest of its topic, for which there is no room.
+    pub fn put_rank(&mut self, topic: Box<str>, rank: Rank) {
+        let kept_bytes = topic.len() as u64;
+        self.insert(topic, Known { rank, kept_bytes, record: None });
+    }
+
+    fn insert(&mut self, topic: Box<str>, known: Known) {
+        self.bytes += known.bytes();
+        self.kept_bytes += known.kept_bytes;
+        let before = self.topics.insert(topic, known);
+        before.into_iter().for_each(|before| self.forget(&before));
+    }
+
+    fn forget(&mut self, gone: &Known) {
+        self.bytes -= gone.bytes();
+        self.kept_bytes -= gone.kept_bytes;
+    }
+
+    /// Whether it may be kept in the stead of what its topic has.
+    pub fn has_room(&self, record: &Held, bytes_max: u64) -> bool {
+        let before = self.topics.get(&record.topic).map_or(0, |known| known.kept_bytes);
+        self.kept_bytes - before + record.size() <= bytes_max
     }
 
     pub fn topics(&self) -> impl Iterator<Item = &str> {
@@ -45,54 +88,62 @@ impl Retained {
 
     /// Only the ranks stay.
     pub fn forget_records(&mut self) {
-        self.topics.values_mut().for_each(|(_, kept)| *kept = None);
+        self.topics.values_mut().for_each(|known| known.record = None);
         self.bytes = 0;
     }
 
     /// Of this very message only the rank is known.
     fn lacks(&self, topic: &str, rank: Rank) -> bool {
-        self.topics.get(topic).is_some_and(|(known, kept)| *known == rank && kept.is_none())
+        self.topics.get(topic).is_some_and(|known| known.rank == rank && known.record.is_none())
     }
 
     pub fn rank(&self, topic: &str) -> Option<Rank> {
-        self.topics.get(topic).map(|(rank, _)| *rank)
+        self.topics.get(topic).map(|known| known.rank)
     }
 
     /// The ranks of all topics: what two machines that agree have in common.
     #[cfg(test)]
     pub fn ranks(&self) -> impl Iterator<Item = (&str, Rank)> {
-        self.topics.iter().map(|(topic, (rank, _))| (&**topic, *rank))
+        self.topics.iter().map(|(topic, known)| (&**topic, known.rank))
     }
 }
 
 impl Node {
-    /// If it is newer than what is known of its topic, it is what is known from now on.
-    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) {
+    /// If it is newer than what is known of its topic, it is what is known from now on. False: there is no room for it.
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) -> bool {
         let rank = Rank { hlc: record.stamp.hlc, sender };
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
-            return;
+            return true;
         }
         let is_new = !self.retained.topics.contains_key(&record.topic);
         let full = is_new && self.retained.len() >= self.settings.retained_len_max;
         if full && (record.stamp.clear || !self.forget_a_clearing()) {
-            self.counters.retained_refused += u64::from(!record.stamp.clear);
-            return;
+            return record.stamp.clear;
         }
-        let kept = self.settings.is_broker().then(|| record.clone());
-        self.retained.put(record.topic.clone(), rank, kept);
-        self.write(Write::Retained { sender, record: record.clone() });
+        if self.retained.has_room(record, self.settings.retained_bytes_max) {
+            self.retained.put(rank, record, self.settings.is_broker());
+            self.write(Write::Retained { sender, record: record.clone() });
+            return true;
+        }
+        if !is_new {
+            // What the topic had is not the newest any more.
+            self.retained.put_rank(record.topic.clone(), rank);
+            self.write(Write::RetainedGone(record.topic.clone()));
+        }
+        record.stamp.clear
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
     fn forget_a_clearing(&mut self) -> bool {
-        let clearings =
-            self.retained.topics.iter().filter(|(_, (_, kept))| kept.as_ref().is_some_and(|k| k.stamp.clear));
-        let Some(oldest) = clearings.min_by_key(|(_, (rank, _))| *rank).map(|(topic, _)| topic.clone()) else {
+        let is_clearing = |known: &Known| known.record.as_ref().is_some_and(|record| record.stamp.clear);
+        let clearings = self.retained.topics.iter().filter(|(_, known)| is_clearing(known));
+        let Some(oldest) = clearings.min_by_key(|(_, known)| known.rank).map(|(topic, _)| topic.clone()) else {
             return false;
         };
-        let gone = self.retained.topics.remove(&oldest);
+        if let Some(gone) = self.retained.topics.remove(&oldest) {
+            self.retained.forget(&gone);
+        }
         self.write(Write::RetainedGone(oldest));
-        self.retained.bytes -= gone.and_then(|(_, kept)| kept).map_or(0, |kept| kept.size());
         true
     }
 
@@ -111,9 +162,12 @@ impl Node {
         let record = Held::new(intake::unpack(carried, header, now));
         let rank = Rank { hlc: header.stamp.hlc, sender: header.sender };
         if self.settings.is_broker() && self.retained.lacks(&record.topic, rank) {
-            // From the days when this machine was a client: the programs here have had it.
-            self.write(Write::Retained { sender: header.sender, record: record.clone() });
-            return self.retained.put(record.topic.clone(), rank, Some(record));
+            if self.retained.has_room(&record, self.settings.retained_bytes_max) {
+                // From the days when this machine was a client: the programs here have had it.
+                self.write(Write::Retained { sender: header.sender, record: record.clone() });
+                self.retained.put(rank, &record, true);
+            }
+            return;
         }
         if self.retained.rank(&record.topic).is_none_or(|known| known < rank) {
             self.loose_retained(StreamId::of(&header), record);
@@ -126,13 +180,13 @@ impl Node {
         let Some(mut at) = link.walk.take() else { return };
         let rights = self.settings.peers.get(&link.peer);
         let rest = self.retained.topics.range::<str, _>((Bound::Excluded(&*at), Bound::Unbounded));
-        for (topic, (_, kept)) in rest {
+        for (topic, known) in rest {
             if out.len() >= end {
                 link.walk = Some(at);
                 return;
             }
             let may = link.is_broker || rights.is_some_and(|rights| rights.subscribe.topic(topic));
-            if let Some(record) = kept.as_ref().filter(|record| may && !record.is_expired(now)) {
+            if let Some(record) = known.record.as_ref().filter(|record| may && !record.is_expired(now)) {
                 encode(&Frame::Retained(follow::carried(record, now)), out);
             }
             at = topic.clone();

@@ -187,8 +187,12 @@ impl Node {
             }
         }
         for (topic, (rank, record)) in saved.retained {
-            self.loose.restored.push_back((rank.sender, record.clone()));
-            self.retained.put(topic, rank, self.settings.is_broker().then_some(record));
+            if self.retained.has_room(&record, self.settings.retained_bytes_max) {
+                self.retained.put(rank, &record, self.settings.is_broker());
+            } else {
+                self.retained.put_rank(topic, rank);
+            }
+            self.loose.restored.push_back((rank.sender, record));
         }
         for ((owner, kind), said) in saved.facts {
             self.recall(&owner, kind, said);

@@ -33,6 +33,7 @@ pub struct Settings {
     pub here_bytes_max: u64,
     pub payload_bytes_max: usize,
     pub retained_len_max: usize,
+    pub retained_bytes_max: u64,
     pub keyring: Keyring,
     pub common: Common,
 }
@@ -72,6 +73,7 @@ impl Settings {
             here_bytes_max: memory / 8,
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             retained_len_max: assignment.limits.retained_len_max as usize,
+            retained_bytes_max: assignment.limits.retained_bytes_max,
             keyring,
             common,
         }

@@ -212,6 +212,41 @@ fn retained_messages_are_everywhere_and_the_newest_wins() {
 }
 
 #[test]
+fn retained_messages_of_others_end_at_a_limit_in_bytes_and_nothing_older_comes_back_for_it() {
+    const ALL: [&str; 4] = ["hub", "spare", "press", "office"];
+    let mut lab = Lab::new(&format!("{WORKSHOP}limits: {{ retained_bytes: 64KiB }}\n"), 7);
+    lab.seconds(3);
+    let retain = |lab: &mut Lab, topic: &str, bytes: usize| {
+        lab.retain("press", topic, &"x".repeat(bytes));
+        lab.seconds(1);
+    };
+    (0..10).for_each(|number| retain(&mut lab, &format!("t/{number}"), 20_000));
+    let kept = |lab: &Lab, name: &str| {
+        let node = lab.node(name);
+        let refused = node.counters().retained_refused;
+        (node.retained.topics().map(ToOwned::to_owned).collect::<Vec<_>>(), refused)
+    };
+    let three = ["t/0", "t/1", "t/2"].map(str::to_owned).to_vec();
+    ALL.iter().for_each(|name| assert_eq!(kept(&lab, name), (three.clone(), 7), "{name}"));
+    retain(&mut lab, "t/1", 70_000);
+    retain(&mut lab, "t/4", 20_000);
+    retain(&mut lab, "t/2", 0);
+    retain(&mut lab, "t/5", 20_000);
+    let four = ["t/0", "t/1", "t/2", "t/4"].map(str::to_owned).to_vec();
+    ALL.iter().for_each(|name| assert_eq!(kept(&lab, name), ([&four[..], &["t/5".into()]].concat(), 8), "{name}"));
+    for name in ["hub", "press"] {
+        assert!((40_000..64 << 10).contains(&lab.node("hub").retained.bytes()));
+        lab.kill(name);
+        lab.start(name);
+        lab.seconds(5);
+        let (topics, refused) = kept(&lab, name);
+        assert_eq!((topics.iter().filter(|topic| *topic != "t/1").count(), refused), (4, 0), "{name}: {topics:?}");
+        assert_eq!(lab.retained(name, "t/0").map(|payload| payload.len()), Some(20_000), "{name}");
+        assert_eq!(lab.retained(name, "t/1"), None, "{name}: neither the one before nor one that there is no room for");
+    }
+}
+
+#[test]
 fn a_client_that_reaches_only_the_spare_reaches_everybody() {
     let mut lab = Lab::new(WORKSHOP, 5);
     lab.want("office", "#");
