@@ -228,6 +228,10 @@ impl<I: Inside> Connection<I> {
         }
         let had_some = if self.framing.is_plain() {
             self.inside.transmit(&mut self.out, ROOM_BYTES);
+            if self.out.capacity() > SPARE_BYTES_MAX {
+                // It doubled for one large packet, which may wait here for long.
+                self.out.shrink_to_fit();
+            }
             !self.out.is_empty()
         } else {
             let mut plain = PLAIN.take();

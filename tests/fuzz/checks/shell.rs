@@ -46,6 +46,7 @@ pub fn limits() -> Limits {
         memory_bytes_max: 8_192,
         retained_len_max: 3,
         retained_bytes_max: 2_048,
+        filters_bytes_max: 1 << 20,
         subscriptions_max: 12,
         session_expiry_max: Duration::from_secs(86_400),
         keep_alive: None,

@@ -382,7 +382,6 @@ impl Broker {
         }
         self.by_client.remove(&session.client_id);
         for filter in session.subscriptions.keys() {
-            self.filter_bytes -= filter.len();
             if let Some(target) = super::filter_tree::target(filter) {
                 self.tree.remove(target, key);
                 self.unwanted(target.filter);

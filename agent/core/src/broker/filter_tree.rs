@@ -7,7 +7,8 @@ use super::table::Key;
 /// The subscribers of one place in the tree.
 #[derive(Debug)]
 struct Node<S> {
-    children: BTreeMap<Box<str>, Node<S>>,
+    /// Boxed: a map keeps room for eleven even where it has one.
+    children: BTreeMap<Box<str>, Box<Node<S>>>,
     plus: Option<Box<Node<S>>>,
     /// Those who end here.
     here: Vec<(Key, S)>,
@@ -50,6 +51,13 @@ impl<S> Node<S> {
     }
 }
 
+/// Each place in the tree takes so much, its entry above included.
+const PLACE_BYTES: usize = 256;
+/// And so much more where others are below it.
+const BRANCH_BYTES: usize = 320;
+/// Each subscription takes so much and its text twice, what its session has of it included.
+const SUBSCRIPTION_BYTES: usize = 256;
+
 /// Filters with their subscribers. A filter's depth is bounded by `topic::TOPIC_LEVELS_MAX`, and so is every recursion
 /// here.
 #[derive(Debug)]
@@ -57,11 +65,12 @@ pub struct FilterTree<S> {
     root: Node<S>,
     plain_len: usize,
     shared_len: usize,
+    bytes: usize,
 }
 
 impl<S> Default for FilterTree<S> {
     fn default() -> Self {
-        Self { root: Node::default(), plain_len: 0, shared_len: 0 }
+        Self { root: Node::default(), plain_len: 0, shared_len: 0, bytes: 0 }
     }
 }
 
@@ -92,6 +101,12 @@ impl<S: Copy> FilterTree<S> {
         self.plain_len + self.shared_len
     }
 
+    /// What all of it takes in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     #[must_use]
     pub fn plain_len(&self) -> usize {
         self.plain_len
@@ -118,10 +133,14 @@ impl<S: Copy> FilterTree<S> {
         let mut node = &mut self.root;
         for level in path {
             node = match level {
-                "+" => node.plus.get_or_insert_default(),
+                "+" => node.plus.get_or_insert_with(|| {
+                    self.bytes += PLACE_BYTES;
+                    Box::default()
+                }),
                 level => {
                     if !node.children.contains_key(level) {
-                        node.children.insert(level.into(), Node::default());
+                        self.bytes += weight(level, node.children.is_empty());
+                        node.children.insert(level.into(), Box::default());
                     }
                     node.children.get_mut(level)?
                 }
@@ -144,6 +163,7 @@ impl<S: Copy> FilterTree<S> {
             return Some(std::mem::replace(known, what));
         }
         members.push((who, what));
+        self.bytes += weight_of(to);
         *self.len_of(to) += 1;
         None
     }
@@ -151,8 +171,9 @@ impl<S: Copy> FilterTree<S> {
     pub fn remove(&mut self, from: Target<'_>, who: Key) -> Option<S> {
         let (path, below) = split(from.filter);
         let path: Vec<&str> = path.collect();
-        let removed = remove(&mut self.root, &path, below, from.group, who);
+        let removed = remove(&mut self.root, &path, below, from.group, who, &mut self.bytes);
         if removed.is_some() {
+            self.bytes -= weight_of(from);
             *self.len_of(from) -= 1;
         }
         removed
@@ -164,7 +185,7 @@ impl<S: Copy> FilterTree<S> {
         let (path, below) = split(filter);
         let mut node = &self.root;
         for level in path {
-            let next = if level == "+" { node.plus.as_deref() } else { node.children.get(level) };
+            let next = if level == "+" { node.plus.as_deref() } else { node.children.get(level).map(Box::as_ref) };
             let Some(next) = next else { return false };
             node = next;
         }
@@ -177,7 +198,7 @@ impl<S: Copy> FilterTree<S> {
         let (path, below) = split(of.filter);
         let mut node = &mut self.root;
         for level in path {
-            node = if level == "+" { node.plus.as_deref_mut()? } else { node.children.get_mut(level)? };
+            node = if level == "+" { node.plus.as_deref_mut()? } else { node.children.get_mut(level)?.as_mut() };
         }
         let groups = if below { &mut node.shared_below } else { &mut node.shared_here };
         let group = groups.iter_mut().find(|group| Some(&*group.name) == of.group)?;
@@ -269,22 +290,40 @@ impl<S: Copy> Visit<'_, S> {
     }
 }
 
-fn remove<S: Copy>(node: &mut Node<S>, path: &[&str], below: bool, group: Option<&str>, who: Key) -> Option<S> {
+/// What a place of this name takes beside others, or as the first of them.
+fn weight(level: &str, first: bool) -> usize {
+    PLACE_BYTES + level.len() + if first { BRANCH_BYTES } else { 0 }
+}
+
+fn weight_of(to: Target<'_>) -> usize {
+    SUBSCRIPTION_BYTES + 2 * (to.filter.len() + to.group.map_or(0, str::len))
+}
+
+fn remove<S: Copy>(
+    node: &mut Node<S>,
+    path: &[&str],
+    below: bool,
+    group: Option<&str>,
+    who: Key,
+    bytes: &mut usize,
+) -> Option<S> {
     let Some((level, rest)) = path.split_first() else {
         return remove_here(node, below, group, who);
     };
     if *level == "+" {
         let child = node.plus.as_mut()?;
-        let removed = remove(child, rest, below, group, who);
+        let removed = remove(child, rest, below, group, who, bytes);
         if child.is_empty() {
             node.plus = None;
+            *bytes -= PLACE_BYTES;
         }
         return removed;
     }
     let child = node.children.get_mut(*level)?;
-    let removed = remove(child, rest, below, group, who);
+    let removed = remove(child, rest, below, group, who, bytes);
     if child.is_empty() {
         node.children.remove(*level);
+        *bytes -= weight(level, node.children.is_empty());
     }
     removed
 }
@@ -364,6 +403,7 @@ mod tests {
                 tree.remove(Target { group: None, filter: &filter }, who);
             }
             prop_assert!(tree.root.is_empty(), "a tree without subscriptions keeps no nodes");
+            prop_assert_eq!(tree.bytes(), 0);
         }
     }
 

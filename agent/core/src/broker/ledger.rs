@@ -2,9 +2,10 @@
 //! sessions a message waits on disk; what that means it does not know.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::{Rc, Weak};
 
 use super::flights::Step;
-use super::message::Shared;
+use super::message::{Message, Shared};
 use super::saved::{Ticket, Waiting, Write};
 use super::session::Queued;
 use super::table::Key;
@@ -36,6 +37,9 @@ pub struct Ledger {
     stored: Ticket,
     /// Connections that have something to say, or to do, when a ticket is stored.
     waiting: BTreeSet<(Ticket, Key)>,
+    /// Messages for which nobody waited at some time since the last ticket. One that moves from session to session for
+    /// want of memory is written once.
+    going: Vec<(u64, Weak<Message>)>,
 }
 
 impl Ledger {
@@ -70,6 +74,15 @@ impl Ledger {
 
     /// Of what was written since the last one, if there is anything.
     pub fn poll_ticket(&mut self) -> Option<Ticket> {
+        for (number, message) in std::mem::take(&mut self.going) {
+            let waits = message.upgrade().is_some_and(|message| {
+                message.kept.going.set(false);
+                message.kept.waits.get() > 0
+            });
+            if !waits {
+                self.write(Write::MessageGone(number));
+            }
+        }
         if self.next == self.asked {
             return None;
         }
@@ -116,7 +129,7 @@ impl Ledger {
     /// A message waits in a session from now on, on disk too.
     pub fn queue(&mut self, session: u64, queued: &mut Queued, ahead: bool) {
         let message: Shared = (*queued.message).clone();
-        if message.kept.waits.get() == 0 {
+        if message.kept.waits.get() == 0 && !message.kept.going.get() {
             message.kept.number.set(self.number());
             self.write(Write::Message { number: message.kept.number.get(), message: message.clone() });
         }
@@ -166,8 +179,9 @@ impl Ledger {
     pub fn let_go(&mut self, message: &Shared) {
         let waits = message.kept.waits.get().saturating_sub(1);
         message.kept.waits.set(waits);
-        if waits == 0 {
-            self.write(Write::MessageGone(message.kept.number.get()));
+        if waits == 0 && !message.kept.going.replace(true) {
+            self.next = Ticket(self.asked.0 + 1);
+            self.going.push((message.kept.number.get(), Rc::downgrade(message)));
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Kept {
     pub number: Cell<u64>,
     /// Sessions that wait for it; with none, it is not there.
     pub waits: Cell<u32>,
+    /// Whether it goes from there is found out at the end of what is being done.
+    pub going: Cell<bool>,
     /// It is there as its topic's newest.
     pub retained: Cell<bool>,
 }

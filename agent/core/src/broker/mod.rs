@@ -225,8 +225,6 @@ pub struct Broker {
     open_count_max: usize,
     ids_assigned: u64,
     meter: Meter,
-    /// Of all subscriptions.
-    filter_bytes: usize,
     /// Of all packets that are not yet whole.
     input_bytes: usize,
     sweep_armed: bool,
@@ -265,7 +263,6 @@ impl Broker {
             open_count_max: 0,
             ids_assigned: 0,
             meter: Meter::default(),
-            filter_bytes: 0,
             input_bytes: 0,
             sweep_armed: false,
             stopping: false,

@@ -12,6 +12,8 @@ use crate::time::Now;
 
 /// Bytes that a connection may have waiting behind a publish before it is read no more.
 const HELD_INPUT_MAX: usize = 64 << 10;
+/// What they take then, with those that were read last, in a buffer that doubles.
+const HELD_BYTES_MAX: usize = 4 * HELD_INPUT_MAX;
 
 impl Broker {
     pub(super) fn process_input(&mut self, conn: Key, bytes: &[u8], now: Now) {
@@ -27,11 +29,12 @@ impl Broker {
         }
     }
 
-    /// What a connection's input takes goes into the sum of all. While it waits for us it has its own limit, and counts
-    /// as nothing.
+    /// What a connection's input takes goes into the sum of all. While it waits for us it has its own limit, and only a
+    /// large packet counts.
     pub(super) fn count_input(&mut self, conn: Key) {
         let Some(connection) = self.conns.get_mut(conn) else { return };
-        let count = if connection.paused { 0 } else { connection.input.len() };
+        let own = if connection.paused { HELD_BYTES_MAX } else { 0 };
+        let count = connection.input.capacity().saturating_sub(own);
         self.input_bytes = self.input_bytes + count - std::mem::replace(&mut connection.input_counted, count);
     }
 
@@ -74,6 +77,10 @@ impl Broker {
             }
             if used < input.len() {
                 input.drain(..used);
+                if input.capacity() > HELD_BYTES_MAX {
+                    // It grew for one large packet.
+                    input.shrink_to_fit();
+                }
                 connection.input = input;
             }
             if used == 0 && lacking.is_empty() || connection.paused {

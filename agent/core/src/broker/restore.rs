@@ -82,7 +82,6 @@ impl Broker {
                 self.actions.push_back(Action::Wanted(to.filter.into()));
             }
             self.tree.insert(to, key, granted);
-            self.filter_bytes += filter.len();
             let Some(session) = self.sessions.get_mut(key) else { return };
             session.subscriptions.insert(filter, granted);
         }

@@ -11,8 +11,8 @@ use crate::mqtt::packet::{
 use crate::time::Now;
 use crate::topic;
 
-/// The filters of all subscriptions together, in bytes.
-const FILTER_BYTES_MAX: usize = 32 << 20;
+/// Who has fewer subscriptions than this may still subscribe when nobody else may for want of memory.
+const FEW: usize = 16;
 
 impl Broker {
     pub(super) fn subscribe(&mut self, conn: Key, packet: &Subscribe<'_>, now: Now) {
@@ -37,8 +37,9 @@ impl Broker {
             return Reason::NOT_AUTHORIZED;
         }
         let is_new = !known.subscriptions.contains_key(wanted.filter);
-        let no_room = self.tree.len() >= self.settings.limits.subscriptions_max as usize
-            || self.filter_bytes + wanted.filter.len() > FILTER_BYTES_MAX;
+        let limits = &self.settings.limits;
+        let bytes_max = limits.filters_bytes_max / 4 * if known.subscriptions.len() < FEW { 4 } else { 3 };
+        let no_room = self.tree.len() >= limits.subscriptions_max as usize || self.tree.bytes() as u64 > bytes_max;
         if is_new && no_room {
             return Reason::QUOTA_EXCEEDED;
         }
@@ -47,9 +48,6 @@ impl Broker {
         }
         let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
         let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
-        if is_new {
-            self.filter_bytes += wanted.filter.len();
-        }
         let before = known.subscriptions.insert(wanted.filter.into(), granted);
         if let Some(number) = known.durable().filter(|_| before != Some(granted)) {
             self.ledger.write(Write::Subscribed { session: number, filter: wanted.filter.into(), granted });
@@ -103,7 +101,6 @@ impl Broker {
         if let Some(number) = known.durable() {
             self.ledger.write(Write::Unsubscribed { session: number, filter: filter.into() });
         }
-        self.filter_bytes -= filter.len();
         self.tree.remove(from, session);
         self.unwanted(from.filter);
         Reason::SUCCESS

@@ -164,6 +164,8 @@ pub struct Limits {
     pub retained_len_max: u32,
     pub retained_bytes_max: u64,
     pub subscriptions_max: u32,
+    /// What all of them may take in memory.
+    pub filters_bytes_max: u64,
     /// Longest life of a session without a connection.
     pub session_expiry_max: Duration,
     /// Longest one of v5 clients; who asks for more, or for none, is told this. `None` leaves them theirs.
@@ -262,6 +264,7 @@ impl Limits {
             connections_max: self.connections_max.min(connections),
             memory_bytes_max: self.memory_bytes_max.min(memory_bytes / 4),
             retained_bytes_max: self.retained_bytes_max.min(memory_bytes / 16),
+            filters_bytes_max: self.filters_bytes_max.min(memory_bytes / 16),
             ..self
         }
     }
@@ -280,6 +283,7 @@ impl Default for Limits {
             retained_len_max: 10_000,
             retained_bytes_max: 16 * MIB,
             subscriptions_max: 100_000,
+            filters_bytes_max: 96 * MIB,
             session_expiry_max: Duration::from_secs(7 * 24 * 3600),
             keep_alive: None,
         }

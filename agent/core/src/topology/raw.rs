@@ -141,7 +141,8 @@ pub struct RawLimits {
     pub retained: Option<Spanned<u64>>,
     /// Bytes of retained messages. Default 16MiB; at most a sixteenth of the memory that there is.
     pub retained_bytes: Option<Text>,
-    /// Subscriptions of all sessions together. Default 100000.
+    /// Subscriptions of all sessions together. Default 100000; fewer where their filters take 96MiB, or a sixteenth of
+    /// the memory that there is.
     pub subscriptions: Option<Spanned<u64>>,
     /// Longest life of a session without a connection. Default 7d.
     pub session_expiry: Option<Text>,

@@ -2,6 +2,7 @@
 
 use super::bench::*;
 use crate::broker::ConnId;
+use crate::broker::saved::Write;
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Connect, Packet, Publish, Reason};
 use crate::rights::Rights;
@@ -188,6 +189,59 @@ fn endless_filters_are_refused_and_their_room_comes_back() {
     bench.leave(conn);
     let conn = bench.client(V5, "s");
     bench.subscribe(conn, &filter(0), Q0);
+}
+
+#[test]
+fn filters_take_no_more_memory_than_they_may_and_leave_some_for_who_has_few() {
+    let mut bench = Bench::limited(|limits| limits.filters_bytes_max = 1 << 20);
+    let greedy = bench.client(V5, "greedy");
+    let mut granted = 0;
+    for number in 0..200 {
+        let levels: Vec<String> = (0..60).map(|level| format!("{number}-{level}")).collect();
+        bench.subscribe_with(greedy, &levels.join("/"), Default::default(), None);
+        granted += u32::from(bench.next(greedy) == Heard::SubAck(1, vec![0]));
+    }
+    // Places in the tree count, and each of these has sixty of its own.
+    assert!((16..30).contains(&granted), "{granted}");
+    for number in 0..5 {
+        let modest = bench.client(V5, &number.to_string());
+        bench.subscribe(modest, "line/+/temp", Q0);
+    }
+}
+
+#[test]
+fn a_message_that_finds_no_memory_in_session_after_session_is_written_once() {
+    let mut bench = with_memory(100_000);
+    (0..20).for_each(|number| away(&mut bench, &number.to_string(), "t"));
+    let from = bench.client(V5, "p");
+    flood(&mut bench, from, "t", 3, 20_000);
+    let before = bench.disk.batches.len();
+    flood(&mut bench, from, "t", 20, 20_000);
+    let writes = bench.disk.batches[before..].iter().flat_map(|(_, writes)| writes);
+    let messages = writes.filter(|write| matches!(write, Write::Message { .. })).count();
+    assert_eq!(messages, 20);
+    assert!(bench.broker.counters().dropped_full > 0);
+}
+
+#[test]
+fn large_packets_that_wait_for_a_full_queue_count_too() {
+    let mut bench = Bench::limited(|limits| {
+        limits.memory_bytes_max = 4 << 20;
+        limits.queue_len_max = 1;
+    });
+    let to = bench.client(V5, "s");
+    bench.subscribe(to, "t", Q1);
+    let text = "x".repeat(900_000);
+    let publishers: Vec<ConnId> = (0..20).map(|number| bench.client(V5, &number.to_string())).collect();
+    for from in &publishers {
+        let mut bytes = Vec::new();
+        encode(&Packet::Publish(message("t", "small", Q1, 1)), V5, &mut bytes).unwrap();
+        encode(&Packet::Publish(message("t", "small", Q1, 2)), V5, &mut bytes).unwrap();
+        encode(&Packet::Publish(message("t", &text, Q1, 3)), V5, &mut bytes).unwrap();
+        bench.bytes(*from, &bytes);
+    }
+    let held = publishers.iter().filter(|from| !bench.closed.contains(from)).count();
+    assert!((2..=6).contains(&held), "{held} of 20 large packets are held");
 }
 
 #[test]
