@@ -14,6 +14,7 @@ pub struct Machine {
     folder: tempfile::TempDir,
     name: String,
     state: PathBuf,
+    group: Option<PathBuf>,
     pub door: SocketAddr,
     child: Option<Child>,
 }
@@ -32,7 +33,7 @@ impl Machine {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("topology.yaml"), topology).expect("written");
         let state = folder.path().join("state");
-        Self { folder, name: name.into(), state, door, child: None }
+        Self { folder, name: name.into(), state, group: None, door, child: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -42,6 +43,11 @@ impl Machine {
     /// Keep the state there instead of in its own folder.
     pub fn keep_in(&mut self, state: &Path) {
         self.state = state.to_owned();
+    }
+
+    /// Run the agent in this control group.
+    pub fn live_in(&mut self, group: &Path) {
+        self.group = Some(group.to_owned());
     }
 
     /// `hobnail` with this machine's places.
@@ -56,6 +62,9 @@ impl Machine {
     pub fn start(&mut self) {
         let topology = self.path("topology.yaml");
         let mut command = self.hobnail(&["run", &topology.to_string_lossy(), "--name", &self.name]);
+        if let Some(group) = &self.group {
+            command = within(group, &command);
+        }
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
         let mut line = String::new();
@@ -99,6 +108,20 @@ impl Drop for Machine {
             let _ = child.wait();
         }
     }
+}
+
+/// The same command as a process of that control group from its first moment on.
+fn within(group: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.join("cgroup.procs"));
+    shell.arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(key, value),
+            None => shell.env_remove(key),
+        };
+    }
+    shell
 }
 
 /// A hub, its spare and a client, all on this machine's loopback. They do not run yet.
