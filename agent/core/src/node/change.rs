@@ -72,6 +72,7 @@ impl Node {
     /// same, and what other machines sent is asked for anew from there on.
     fn take_role(&mut self, now: Now) {
         let broker = self.settings.is_broker();
+        self.doubts.clear();
         for id in self.copies.keys().copied().collect::<Vec<_>>() {
             self.recast_copy(id);
         }
@@ -91,7 +92,6 @@ impl Node {
         let Some(copy) = self.copies.get_mut(&id) else { return };
         copy.holders.clear();
         copy.cursors.clear();
-        copy.doubted = None;
         copy.by_origin = false;
         // What no disk keeps is the same on both.
         if mine || !id.lane.is_kept() {

@@ -6,18 +6,6 @@ use super::link::LinkId;
 use super::{Held, Node, Progress, STREAMS_MAX, Ticket, UNSTORED_MAX, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
-use crate::time::Now;
-
-/// An origin has forgotten what another broker is to have.
-#[derive(Clone, Debug)]
-pub struct Doubt {
-    pub upto: u64,
-    /// The link by which it says so.
-    pub origin: LinkId,
-    pub since: Now,
-    /// The last beat that went to each other broker before: who answers a later one has told what it had.
-    pub beats: BTreeMap<LinkId, u32>,
-}
 
 #[derive(Debug, Default)]
 pub struct Copy {
@@ -36,8 +24,6 @@ pub struct Copy {
     pub by_origin: bool,
     /// Where it stood at the last sweep.
     pub swept: u64,
-    /// The origin says, by this link, that what comes up to here is safe elsewhere; we do not believe it yet.
-    pub doubted: Option<Doubt>,
     /// The other side was told where to go on, and has not yet.
     pub needed: bool,
     /// The newest stable number that the origin was told.
@@ -88,6 +74,7 @@ impl Node {
         };
         self.counters.streams_forgotten += 1;
         self.copies.remove(&spare);
+        self.doubts.remove(&spare);
         self.write(Write::Forget(spare));
         Some(())
     }

@@ -431,10 +431,8 @@ impl Node {
                 copy.source = None;
                 copy.needed = false;
             }
-            if copy.doubted.as_ref().is_some_and(|doubt| doubt.origin == id) {
-                copy.doubted = None;
-            }
         }
+        self.doubts.retain(|_, doubt| doubt.origin != id);
     }
 
     /// The machine of home gives this link up.

@@ -1,15 +1,27 @@
 //! What comes in by a link: records and skips that make copies grow, and what the other side says of ours.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::copies::{Copy, Doubt};
+use super::copies::Copy;
 use super::link::{Attached, Link, LinkId};
 use super::{DOUBT_MAX, Node};
 use crate::envelope::{Header, SenderId};
 use crate::frame::{Carried, Frame, Got};
 use crate::stream::{Need, Record, StreamId};
 use crate::time::Now;
+
+/// An origin says that what comes of a stream up to here is safe elsewhere, and we do not believe it yet.
+#[derive(Clone, Debug)]
+pub struct Doubt {
+    upto: u64,
+    /// The link by which it says so.
+    pub origin: LinkId,
+    since: Now,
+    /// The last beat that went to each other broker before: who answers a later one has told what it had.
+    beats: BTreeMap<LinkId, u32>,
+}
 
 /// Whose streams may come in by a link.
 enum Road {
@@ -78,8 +90,7 @@ impl Node {
     /// a broker it can: that is what we wait for.
     fn is_doubted(&mut self, id: LinkId, stream: StreamId) -> bool {
         let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
-        let mut earlier = self.copies.range(stream.lives_up_to_it());
-        let doubted = !by_broker && earlier.any(|(_, copy)| copy.doubted.is_some());
+        let doubted = !by_broker && self.doubts.range(stream.lives_up_to_it()).next().is_some();
         if doubted {
             // It is asked for again when the doubt is over.
             self.copy(stream);
@@ -104,10 +115,7 @@ impl Node {
         if !by_broker && self.settings.waits_for_others() {
             let brokers = self.links.iter().filter(|(_, link)| link.is_broker);
             let beats = brokers.map(|(id, link)| (*id, link.beat_sent)).collect();
-            let doubt = Doubt { upto, origin: id, since: now, beats };
-            if let Some(copy) = self.copies.get_mut(&stream) {
-                copy.doubted = Some(doubt);
-            }
+            self.doubts.insert(stream, Doubt { upto, origin: id, since: now, beats });
             self.counters.doubted += 1;
             return self.weigh_doubts(now);
         }
@@ -122,9 +130,8 @@ impl Node {
         let brokers: Vec<(&LinkId, &Link)> =
             self.links.iter().filter(|(_, link)| link.is_broker && link.ready).collect();
         let mut over = Vec::new();
-        for (stream, copy) in &self.copies {
-            let Some(doubt) = &copy.doubted else { continue };
-            let last = copy.stream.last();
+        for (stream, doubt) in &self.doubts {
+            let last = self.copies.get(stream).map_or(0, |copy| copy.stream.last());
             let lacks_it = |(id, link): &(&LinkId, &Link)| {
                 let asked = doubt.beats.get(*id).copied().unwrap_or(0);
                 link.beat_answered > asked && link.flows.get(stream).is_none_or(|flow| flow.acked <= last)
@@ -136,9 +143,8 @@ impl Node {
             }
         }
         for (stream, doubt) in over {
-            let Some(copy) = self.copies.get_mut(&stream) else { continue };
-            copy.doubted = None;
-            let from = copy.stream.last() + 1;
+            self.doubts.remove(&stream);
+            let from = self.copies.get(&stream).map_or(1, |copy| copy.stream.last() + 1);
             if doubt.upto >= from {
                 let added = self.skip(stream, from, doubt.upto, Some(doubt.origin));
                 self.answer_growth(doubt.origin, stream, added);

@@ -53,6 +53,7 @@ use crate::time::Now;
 use copies::Copy;
 use facts::{Facts, StatusFact};
 use fetch::{Ahead, Fetches};
+use intake::Doubt;
 use inward::Loose;
 use link::Link;
 use outbox::Outbox;
@@ -161,6 +162,7 @@ pub struct Node {
     by_peer: BTreeMap<Name, LinkId>,
     links_opened: u64,
     copies: BTreeMap<StreamId, Copy>,
+    doubts: BTreeMap<StreamId, Doubt>,
     outbox: Outbox,
     facts: Facts,
     /// What other machines want to hear.
@@ -246,6 +248,7 @@ impl Node {
             by_peer: BTreeMap::new(),
             links_opened: numbers.links,
             copies: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),
             interests: BTreeMap::new(),

@@ -74,7 +74,12 @@ impl Sim {
                     "\n  {name} has {lane:?} {number} {from}..{to}, stored {stored}, holders {disks:?}, stable {}",
                     copy.stable_said
                 );
-                told += &format!(", by origin {}, doubted {:?}, needed {}", copy.by_origin, copy.doubted, copy.needed);
+                told += &format!(
+                    ", by origin {}, doubted {:?}, needed {}",
+                    copy.by_origin,
+                    node.doubts.get(id),
+                    copy.needed
+                );
                 for link in node.links.values() {
                     if let Some(flow) = link.flows.get(id) {
                         let (ready, pending) = (link.ready, link.pending.contains(id));
