@@ -44,6 +44,11 @@ proptest! {
     }
 
     #[test]
+    fn whatever_a_disk_holds_an_agent_starts_and_so_does_the_next(input in changed(checks::stored::seeds())) {
+        checks::stored::check(&input);
+    }
+
+    #[test]
     fn nothing_opens_that_was_not_sealed(input in changed(checks::envelope::seeds())) {
         checks::envelope::check(&input);
     }
@@ -53,6 +58,9 @@ proptest! {
 fn every_seed_passes() {
     for seed in checks::envelope::seeds() {
         checks::envelope::check(&seed);
+    }
+    for seed in checks::stored::seeds() {
+        checks::stored::check(&seed);
     }
     for seed in checks::codec::seeds() {
         checks::codec::check(&seed);

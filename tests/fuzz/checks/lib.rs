@@ -7,4 +7,5 @@ pub mod connection;
 pub mod envelope;
 mod script;
 mod shell;
+pub mod stored;
 pub mod two_connections;

@@ -6,6 +6,7 @@ fn main() -> std::io::Result<()> {
     let seeds = match target.as_str() {
         "codec" => hobnail_fuzz::codec::seeds(),
         "connection" | "two_connections" => hobnail_fuzz::connection::seeds(),
+        "stored" => hobnail_fuzz::stored::seeds(),
         "envelope" => hobnail_fuzz::envelope::seeds(),
         other => panic!("{other} has no seeds"),
     };

@@ -27,6 +27,8 @@ pub const MARK: u8 = b'b';
 
 const MESSAGES: [u8; 2] = [MARK, b'm'];
 const DEAD: [u8; 2] = [MARK, b'd'];
+/// No broker ever comes to number this: whoever went on from here would run out of numbers.
+const NUMBERS_END: u64 = 1 << 62;
 
 impl Write {
     /// Ask for it. `scratch` is only there to be used again.
@@ -122,12 +124,14 @@ fn read_key(key: &[u8], bytes: &[u8]) -> Option<Write> {
     let (mut key, mut value) = (Reader::new(key), Reader::new(bytes));
     let (MARK, kind) = (key.u8()?, key.u8()?) else { return None };
     let write = match kind {
-        b'n' => Write::Numbers(value.u64()?),
-        b's' => Write::Session { session: key.u64()?, standing: standing(&mut value)? },
-        b'u' => Write::Subscribed { session: key.u64()?, filter: filter(key.rest())?, granted: granted(&mut value)? },
-        b't' => Write::Taken { session: key.u64()?, number: key.u64()? },
-        b'x' => Write::Failed { session: key.u64()?, number: key.u64()?, times: value.u32()? },
-        b'i' => Write::Received { session: key.u64()?, id: packet_id(&mut key)? },
+        b'n' => Write::Numbers(number(&mut value)?),
+        b's' => Write::Session { session: number(&mut key)?, standing: standing(&mut value)? },
+        b'u' => {
+            Write::Subscribed { session: number(&mut key)?, filter: filter(key.rest())?, granted: granted(&mut value)? }
+        }
+        b't' => Write::Taken { session: number(&mut key)?, number: number(&mut key)? },
+        b'x' => Write::Failed { session: number(&mut key)?, number: number(&mut key)?, times: value.u32()? },
+        b'i' => Write::Received { session: number(&mut key)?, id: packet_id(&mut key)? },
         b'k' => {
             let message = message(&mut value)?;
             (message.topic.as_bytes() == key.rest()).then_some(Write::Retained(message))?
@@ -139,18 +143,23 @@ fn read_key(key: &[u8], bytes: &[u8]) -> Option<Write> {
     Some(write)
 }
 
-fn read_row(row: &[u8], number: u64, bytes: &[u8]) -> Option<Write> {
+fn read_row(row: &[u8], at: u64, bytes: &[u8]) -> Option<Write> {
     let (mut row, mut value) = (Reader::new(row), Reader::new(bytes));
+    let place = (at < NUMBERS_END).then_some(at)?;
     let (MARK, kind) = (row.u8()?, row.u8()?) else { return None };
     let write = match kind {
-        b'm' => Write::Message { number, message: message(&mut value)? },
-        b'q' => Write::Queued { session: row.u64()?, number, waiting: waiting(&mut value)? },
-        b'd' => Write::Dead { number, dead: dead(&mut value)? },
+        b'm' => Write::Message { number: place, message: message(&mut value)? },
+        b'q' => Write::Queued { session: number(&mut row)?, number: place, waiting: waiting(&mut value)? },
+        b'd' => Write::Dead { number: place, dead: dead(&mut value)? },
         _ => return None,
     };
     row.end()?;
     value.end()?;
     Some(write)
+}
+
+fn number(from: &mut Reader<'_>) -> Option<u64> {
+    from.u64().filter(|number| *number < NUMBERS_END)
 }
 
 fn of(kind: u8, session: u64) -> [u8; 10] {

@@ -43,10 +43,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Goes on behind all numbers that were ever given.
+    /// Goes on behind all numbers that were ever given, whatever is `known` of them.
     #[must_use]
-    pub fn behind(numbers: u64) -> Self {
-        Self { last: numbers.saturating_sub(1), unused: numbers, ..Self::default() }
+    pub fn behind(known: u64, numbers: u64) -> Self {
+        let mut ledger = Self { last: numbers.saturating_sub(1), unused: numbers, ..Self::default() };
+        if numbers > known {
+            ledger.write(Write::Numbers(numbers));
+        }
+        ledger
     }
 
     pub fn write(&mut self, write: Write) {

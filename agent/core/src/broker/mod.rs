@@ -251,7 +251,7 @@ impl Broker {
             timers: BTreeSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
-            ledger: Ledger::behind(saved.numbers),
+            ledger: Ledger::behind(saved.numbers, saved.numbers_beyond()),
             dead: DeadLetters::default(),
             failures: Failures::default(),
             figures: Figures::default(),

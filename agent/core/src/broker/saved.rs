@@ -223,6 +223,14 @@ impl Saved {
         }
     }
 
+    /// All numbers from here on are new, even where it was lost how many were given.
+    pub(super) fn numbers_beyond(&self) -> u64 {
+        let queued = self.sessions.values().filter_map(|session| session.queue.keys().next_back());
+        let last = [self.sessions.keys().next_back(), self.messages.keys().next_back(), self.dead.keys().next_back()];
+        let last = last.into_iter().flatten().chain(queued).max();
+        self.numbers.max(last.map_or(0, |last| last.saturating_add(1)))
+    }
+
     fn session(&mut self, session: u64) -> &mut SavedSession {
         self.sessions.entry(session).or_default()
     }

@@ -118,6 +118,17 @@ fn a_message_that_waits_for_nobody_any_more_leaves_nothing() {
     assert_eq!((of_it(&whole), of_it(&store)), (2, 0));
 }
 
+#[test]
+fn numbers_without_an_end_are_not_believed_and_what_was_given_is_not_given_again() {
+    let mut store = kept(&all());
+    let known = read(&store).0.numbers_beyond();
+    store.keys.insert(vec![MARK, b'n'], u64::MAX.to_be_bytes().into());
+    let (saved, refused) = read(&store);
+    assert_eq!((saved.numbers, refused), (0, 1));
+    let last = store.rows.values().filter_map(|row| row.keys().next_back()).max().unwrap();
+    assert!((last + 1..=known).contains(&saved.numbers_beyond()));
+}
+
 proptest! {
     #[test]
     fn a_disk_that_holds_anything_is_read_without_a_panic(
