@@ -29,7 +29,8 @@ use crate::texts::Texts;
 
 /// After a change an agent that had a home has to have one again within this.
 const GATE_MAX: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Somebody may wait for what comes of it.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Under what the agent was well, or had to be.
 #[derive(Clone)]
