@@ -72,3 +72,25 @@ fn while_an_earlier_life_is_with_other_brokers_the_present_one_waits() {
     lab.seconds(20);
     assert_eq!(lab.heard("attic"), ["line/a 1", "line/a 2"]);
 }
+
+#[test]
+fn programs_that_are_read_an_earlier_life_hear_nothing_of_the_next_one_meanwhile() {
+    let mut lab = Lab::with_memory(WORKSHOP, 1, 2_000);
+    lab.want("hub", "line/#");
+    lab.seconds(2);
+    lab.set_full("hub", true);
+    for number in 0..200 {
+        lab.publish("press", "line/a", &number.to_string());
+        lab.millis(10);
+    }
+    lab.kill("press");
+    lab.start("press");
+    lab.seconds(2);
+    lab.set_full("hub", false);
+    for number in 200..220 {
+        lab.publish("press", "line/a", &number.to_string());
+        lab.millis(10);
+    }
+    lab.seconds(20);
+    assert_eq!(lab.heard("hub"), (0..220).map(|number| format!("line/a {number}")).collect::<Vec<_>>());
+}
