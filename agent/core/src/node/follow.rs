@@ -52,7 +52,12 @@ impl Node {
             && let Some(stream) = self.links.get_mut(&id).and_then(|link| link.got_dirty.pop_first())
         {
             let stable = self.stable(stream);
-            let Some(copy) = self.copies.get(&stream) else { continue };
+            let to_origin = self.links.get(&id).is_some_and(|link| link.sender == stream.sender);
+            let Some(copy) = self.copies.get_mut(&stream) else { continue };
+            if to_origin {
+                // Less than before, where a disk was wiped: then it is told once more when it is as much again.
+                copy.stable_said = stable;
+            }
             let (received, stored) = if self.settings.is_broker() {
                 (copy.stream.last(), copy.stream.stored())
             } else {
