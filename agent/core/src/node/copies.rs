@@ -47,10 +47,10 @@ impl Node {
 
     /// The copy of a stream, a new one where there is none. `None`: there are too many.
     pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
-        if self.copies.len() >= STREAMS_MAX && !self.copies.contains_key(&id) {
-            self.forget_a_stream()?;
-        }
         if !self.copies.contains_key(&id) {
+            if self.copies.len() >= STREAMS_MAX {
+                self.forget_a_stream()?;
+            }
             self.begin_life(id);
         }
         self.copies.get_mut(&id)
@@ -58,10 +58,13 @@ impl Node {
 
     /// Other brokers get all of the earlier lives before anything of this one.
     fn begin_life(&mut self, id: StreamId) {
-        let earlier: Vec<StreamId> = self.copies.range(id.lives_up_to_it()).map(|(id, _)| *id).collect();
+        let mut earlier = Vec::new();
+        for (life, copy) in self.copies.range_mut(id.lives_up_to_it()) {
+            copy.is_over = true;
+            earlier.push(*life);
+        }
         let is_over = self.copies.range(id.lives_from_it()).next().is_some();
         self.copies.insert(id, Copy { is_over, ..Copy::default() });
-        self.copies.range_mut(id.lives_up_to_it()).rev().skip(1).for_each(|(_, copy)| copy.is_over = true);
         for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
             link.pending.extend(&earlier);
         }
@@ -109,7 +112,7 @@ impl Node {
         }
         self.appended(id, seq);
         if id.sender != self.me {
-            self.has_inward(id);
+            self.put_in_turn(id);
         }
         // What is ours and kept goes out when it is stored.
         if id.sender != self.me || !id.lane.is_kept() {
@@ -136,7 +139,7 @@ impl Node {
         }
         self.appended(id, to);
         if id.sender != self.me {
-            self.has_inward(id);
+            self.put_in_turn(id);
             self.announce(id, None);
         }
         Ok(())

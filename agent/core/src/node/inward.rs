@@ -167,9 +167,7 @@ impl Node {
                 continue;
             }
             let Some(record) = self.have(stream, seq, body) else {
-                let later: Vec<StreamId> = self.deliverable.range(stream.lives_from_it()).copied().collect();
-                self.deliverable.retain(|other| !later.contains(other));
-                self.undelivered.extend(later);
+                self.undelivered.extend(self.deliverable.extract_if(stream.lives_from_it(), |_| true));
                 continue;
             };
             let opened = if record.is_expired(now) { None } else { self.open(record, From::Stream(stream, seq)) };
@@ -182,7 +180,7 @@ impl Node {
     }
 
     /// A stream has something for the programs here; if an earlier life's is being read back, it comes after that.
-    pub(super) fn has_inward(&mut self, stream: StreamId) {
+    pub(super) fn put_in_turn(&mut self, stream: StreamId) {
         let waits = self.undelivered.range(stream.lives_up_to_it()).next().is_some();
         let turn = if waits { &mut self.undelivered } else { &mut self.deliverable };
         turn.insert(stream);

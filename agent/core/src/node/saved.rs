@@ -183,7 +183,7 @@ impl Node {
                 self.restore_as_client(id, delivered);
             }
             if id.sender != self.me {
-                self.has_inward(id);
+                self.put_in_turn(id);
             }
         }
         for (topic, (rank, record)) in saved.retained {

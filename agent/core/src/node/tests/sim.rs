@@ -398,11 +398,12 @@ impl Sim {
             if !in_order {
                 return self.found(format!("{name} was given {stream:?} {seq} again, or late: {}", heard.text));
             }
-            let later = |((at, other), seq): &(&(String, StreamId), &u64)| {
-                at == name && other.is_later_life_of(stream) && **seq > 0
-            };
-            let too_late = stream.lane.is_kept() && self.amnesic.is_empty();
-            if let Some(later) = self.given.iter().find(later).filter(|_| too_late) {
+            if !stream.lane.is_kept() || !self.amnesic.is_empty() {
+                continue;
+            }
+            let (this, last) = stream.lives_from_it().into_inner();
+            let mut lives = self.given.range((name.to_owned(), this)..=(name.to_owned(), last));
+            if let Some(later) = lives.find(|((_, life), seq)| life.is_later_life_of(stream) && **seq > 0) {
                 let streams = self.tell_streams(stream.sender);
                 return self.found(format!("{name} was given {stream:?} {seq} after {later:?}{streams}"));
             }
