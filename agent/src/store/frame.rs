@@ -5,6 +5,8 @@
 //! frame:  crc of head u32 | crc of body u32 | len u32 | number u64 | synced u64 | body
 //! ```
 //!
+//! The version is that of everything on the disk, of the rows and keys that an agent makes too.
+//!
 //! Little-endian. The head's CRC begins with the segment's epoch, which is drawn at random, and the frame's offset, so a
 //! frame of another segment or from another place never passes for one.
 
