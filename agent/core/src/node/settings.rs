@@ -133,11 +133,10 @@ impl Identity {
         u64::from_be_bytes(self.part(b"seed"))
     }
 
-    /// Names the streams of this life: those of later lives sort behind, and no two are the same, even where two
-    /// machines go on from copies of one disk.
+    /// Names the streams of this life: those of later lives sort behind, of 65,536 at least, and hardly two are the same,
+    /// even where two machines go on from copies of one disk.
     pub(super) fn incarnation(&self, life: u32) -> u32 {
-        let [_, a, b, c] = self.part(b"incarnation");
-        (life & 0xFFF) << 20 | u32::from_be_bytes([0, a, b, c]) & 0xF_FFFF
+        life << 16 | u32::from(u16::from_be_bytes(self.part(b"incarnation")))
     }
 
     fn part<const N: usize>(&self, what: &[u8]) -> [u8; N] {

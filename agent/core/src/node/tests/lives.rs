@@ -1,6 +1,7 @@
 //! What a machine said in an earlier life is heard before what it says in a later one, by whatever road it comes.
 
 use super::{Lab, WORKSHOP};
+use crate::node::Write;
 
 const THREE_BROKERS: &str = "\
 version: 1
@@ -93,4 +94,25 @@ fn programs_that_are_read_an_earlier_life_hear_nothing_of_the_next_one_meanwhile
     }
     lab.seconds(20);
     assert_eq!(lab.heard("hub"), (0..220).map(|number| format!("line/a {number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_machine_that_has_begun_thousands_of_lives_is_heard_in_order() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("spare", "line/#");
+    lab.seconds(2);
+    lab.kill("press");
+    lab.machines.get_mut("press").unwrap().disk.writes.push(Write::Lives(4_094));
+    lab.start("press");
+    lab.seconds(2);
+    for text in ["1", "2", "3"] {
+        lab.cut(&["press"], &["hub", "spare"]);
+        lab.publish("press", "line/a", text);
+        lab.millis(500);
+        lab.kill("press");
+        lab.start("press");
+    }
+    lab.heal();
+    lab.seconds(20);
+    assert_eq!(lab.heard("spare"), ["line/a 1", "line/a 2", "line/a 3"]);
 }
