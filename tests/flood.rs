@@ -131,6 +131,22 @@ fn an_agent_with_64_mib_outlives_a_flood_of_its_programs() {
 }
 
 #[test]
+fn an_agent_with_64_mib_outlives_many_who_do_not_read_what_is_large() {
+    let Some(group) = Group::with_memory(MEMORY) else { return };
+    let mut machine = Machine::solo("");
+    machine.live_in(group.path());
+    machine.start();
+    let ordinary = Ordinary::start(machine.door);
+    // As many as there may be connections there, but for a few.
+    let flood = Flood::begin(machine.door, &[("deaf", 120, by::deaf), ("huge", 2, by::huge)]);
+    let most = watch(&group, &mut machine, "large packets");
+    let packets = flood.end();
+    let served = ordinary.end();
+    assert!(count(&machine, "/counters/publishes_sent") > 120, "they are sent something");
+    tell("large packets", &group, most, packets, (0, 0), &served);
+}
+
+#[test]
 fn a_broker_with_64_mib_outlives_a_flood_of_another_machine() {
     let Some(group) = Group::with_memory(MEMORY) else { return };
     // The spare never runs: what is for it stays.

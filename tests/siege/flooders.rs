@@ -115,6 +115,11 @@ pub fn large(flooder: &mut Flooder) -> io::Result<()> {
     flooder.shout(0, 300 << 10, 50, false)
 }
 
+/// Nearly as large as a packet may be.
+pub fn huge(flooder: &mut Flooder) -> io::Result<()> {
+    flooder.shout(0, 1_000 << 10, 50, false)
+}
+
 pub fn unheard(flooder: &mut Flooder) -> io::Result<()> {
     flooder.shout(1, 1_000, 5_000, false)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
 use super::outward::Withheld;
+use super::pieces::Begun;
 use super::table::Key;
 use super::{Peer, Ticket, Timer, Will};
 use crate::mqtt::packet::Version;
@@ -22,6 +23,8 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Encoded answers that wait to be sent.
     pub control: Vec<u8>,
+    /// What goes before them, if anything: packets of which a part has gone out.
+    pub begun: VecDeque<Begun>,
     /// Answers that may be sent once their ticket is stored, in this order.
     pub held: VecDeque<(Ticket, Vec<u8>)>,
     pub held_bytes: usize,
@@ -84,6 +87,7 @@ impl Connection {
             phase: Phase::New,
             input: Vec::new(),
             control: Vec::new(),
+            begun: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
             input_counted: 0,

@@ -2,15 +2,15 @@
 
 use std::num::NonZeroU16;
 
-use super::connection::{Open, Phase};
+use super::connection::{Connection, Open, Phase};
 use super::flights::{Step, packet_id};
 use super::message::Place;
+use super::pieces::Out;
 use super::session::{Pace, Queued, RetainedWalk, Session};
 use super::table::Key;
 use super::{Broker, ConnId, Principal, Ticket, Write, outward};
 use crate::mqtt::packet::{Ack, Packet, PacketId, Props, Publish, QoS, Reason, Version};
-use crate::mqtt::props::{Prop, SUBSCRIPTION_ID, put};
-use crate::mqtt::{encode_plain_ack, encode_publish, publish_len};
+use crate::mqtt::{encode_plain_ack, encode_publish_head};
 use crate::time::Now;
 
 /// Answers that a client may leave unread before it is no longer read itself.
@@ -29,6 +29,18 @@ enum Sent {
     Nothing,
 }
 
+impl Connection {
+    /// Append the answers that wait. True where it is read no further because of them, and may be again.
+    fn put_control(&mut self, out: &mut Vec<u8>) -> bool {
+        let unread = self.control.len() + self.held_bytes;
+        out.append(&mut self.control);
+        if self.control.capacity() > CONTROL_BYTES_KEPT {
+            self.control = Vec::new();
+        }
+        self.paused && unread >= CONTROL_BYTES_MAX && self.held_bytes < CONTROL_BYTES_MAX
+    }
+}
+
 impl Broker {
     /// Append what this connection has to send to `out`, at most about `room` bytes more. What is left then waits for
     /// the next call, which the shell makes when the socket has taken these.
@@ -36,30 +48,35 @@ impl Broker {
         let conn = conn.0;
         let Some(connection) = self.conns.get_mut(conn) else { return };
         connection.transmit_asked = false;
-        let unread = connection.control.len() + connection.held_bytes;
-        let relieved = connection.paused && unread >= CONTROL_BYTES_MAX && connection.held_bytes < CONTROL_BYTES_MAX;
         let start = out.len();
         let end = start.saturating_add(room);
-        out.append(&mut connection.control);
-        if connection.control.capacity() > CONTROL_BYTES_KEPT {
-            connection.control = Vec::new();
-        }
+        let goes_on = !connection.begun.is_empty();
+        let relieved = connection.put_begun(out, end) && connection.put_control(out);
         // Taken out while it is worked on: the session and the retained messages are reached through the broker.
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        let mut out = Out { bytes: out, end, begun: None };
         let phase = match phase {
             Phase::Open(mut open) => {
-                while out.len() < end && matches!(self.send_next(&mut open, out, now), Sent::Something) {}
+                if goes_on && let Some(session) = self.sessions.get_mut(open.session) {
+                    session.note_progress(now);
+                }
+                while out.has_room() && matches!(self.send_next(&mut open, &mut out, now), Sent::Something) {}
                 Phase::Open(open)
             }
             other @ (Phase::New | Phase::Proving(_) | Phase::Closing) => other,
         };
         let session = if let Phase::Open(open) = &phase { Some(open.session) } else { None };
+        self.counters.bytes_sent += (out.bytes.len() - start) as u64;
+        let has_room = out.has_room();
         if let Some(connection) = self.conns.get_mut(conn) {
             connection.phase = phase;
+            connection.begun.extend(out.begun);
+            if !connection.begun.is_empty() {
+                self.ask_transmit(conn);
+            }
         }
-        self.counters.bytes_sent += (out.len() - start) as u64;
         if let Some(session) = session {
-            self.after_sending(conn, session, out.len() >= end);
+            self.after_sending(conn, session, !has_room);
         }
         if relieved {
             self.resume(conn);
@@ -74,10 +91,13 @@ impl Broker {
             return;
         }
         let Phase::Open(mut open) = std::mem::replace(&mut connection.phase, Phase::Closing) else { return };
-        let mut out = std::mem::take(&mut connection.control);
-        while out.len() < LAST_BYTES_MAX && matches!(self.send_next(&mut open, &mut out, now), Sent::Something) {}
+        let mut control = std::mem::take(&mut connection.control);
+        let mut out = Out { bytes: &mut control, end: LAST_BYTES_MAX, begun: None };
+        while out.has_room() && matches!(self.send_next(&mut open, &mut out, now), Sent::Something) {}
+        let begun = out.begun;
         let Some(connection) = self.conns.get_mut(conn) else { return };
-        connection.control = out;
+        connection.begun.extend(begun.map(|begun| begun.behind(&control)));
+        connection.control = control;
         connection.phase = Phase::Open(open);
         self.ask_transmit(conn);
     }
@@ -92,7 +112,7 @@ impl Broker {
         }
     }
 
-    fn send_next(&mut self, open: &mut Open, out: &mut Vec<u8>, now: Now) -> Sent {
+    fn send_next(&mut self, open: &mut Open, out: &mut Out<'_>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
         let Some(conn) = session.conn else { return Sent::Nothing };
         let most = session.most_at_once(open.receive_max);
@@ -137,7 +157,7 @@ impl Broker {
         open: &mut Open,
         filter: Box<str>,
         mut walk: RetainedWalk,
-        out: &mut Vec<u8>,
+        out: &mut Out<'_>,
         now: Now,
     ) -> Sent {
         let own = filter.starts_with(super::figures::ROOT);
@@ -170,7 +190,7 @@ impl Broker {
         Sent::Something
     }
 
-    fn send_first(&mut self, open: &mut Open, queued: Queued, out: &mut Vec<u8>, now: Now) {
+    fn send_first(&mut self, open: &mut Open, queued: Queued, out: &mut Out<'_>, now: Now) {
         let Some(session) = self.sessions.get_mut(open.session) else { return };
         let id = (queued.qos != QoS::AtMostOnce).then(|| packet_id(queued.turn));
         let counters = &mut self.counters;
@@ -196,11 +216,11 @@ impl Broker {
     }
 
     /// What an earlier connection left unacknowledged.
-    fn send_again(&mut self, open: &mut Open, id: PacketId, out: &mut Vec<u8>, now: Now) -> Sent {
+    fn send_again(&mut self, open: &mut Open, id: PacketId, out: &mut Out<'_>, now: Now) -> Sent {
         let Some(session) = self.sessions.get_mut(open.session) else { return Sent::Nothing };
         match session.in_flight.step(id) {
             None => {}
-            Some(Step::Release(_)) => encode_plain_ack(0x62, id, out),
+            Some(Step::Release(_)) => encode_plain_ack(0x62, id, out.bytes),
             Some(Step::Publish(queued)) if !may_hear(&session.principal, &queued.message.topic) => {
                 self.counters.dropped_rights += 1;
                 self.forget_flight(open.session, id, now);
@@ -347,17 +367,8 @@ fn fits(step: &Step, packet: &Packet<'_>) -> bool {
 }
 
 /// False where the packet is larger than the client takes; then nothing is written.
-fn put_publish(open: &mut Open, queued: &Queued, id: Option<PacketId>, dup: bool, out: &mut Vec<u8>, now: Now) -> bool {
+fn put_publish(open: &mut Open, queued: &Queued, id: Option<PacketId>, dup: bool, out: &mut Out<'_>, now: Now) -> bool {
     let message = &queued.message;
-    let ids = queued.ids.as_slice();
-    let mut with_ids = Vec::new();
-    if open.version == Version::V5 && !ids.is_empty() {
-        with_ids.extend_from_slice(&message.props);
-        for id in ids {
-            put(&mut with_ids, Prop::Varint(SUBSCRIPTION_ID, *id));
-        }
-    }
-    let props = if with_ids.is_empty() { message.props() } else { Props(&with_ids) };
     let (topic, topic_alias) = alias(open, &message.topic);
     let publish = Publish {
         dup,
@@ -368,17 +379,20 @@ fn put_publish(open: &mut Open, queued: &Queued, id: Option<PacketId>, dup: bool
         payload: &message.payload,
         topic_alias,
         expiry_s: message.expiry_s(now),
-        props,
+        props: message.props(),
     };
-    let fits = open.packet_bytes_max == usize::MAX || publish_len(&publish, open.version) <= open.packet_bytes_max;
-    if !fits {
-        // The client never sees the topic that would have come with a new alias.
-        if topic_alias.is_some() && !topic.is_empty() {
-            open.aliases_out.remove(&*message.topic);
-        }
-        return false;
+    let before = out.bytes.len();
+    let length = encode_publish_head(&publish, queued.ids.as_slice(), open.version, out.bytes);
+    if length.is_ok_and(|length| length <= open.packet_bytes_max) {
+        out.put_rest(message, open.version);
+        return true;
     }
-    encode_publish(&publish, open.version, out).is_ok()
+    out.bytes.truncate(before);
+    // The client never sees the topic that would have come with a new alias.
+    if topic_alias.is_some() && !topic.is_empty() {
+        open.aliases_out.remove(&*message.topic);
+    }
+    false
 }
 
 /// The first topics of a connection get an alias, as many as the client allows.

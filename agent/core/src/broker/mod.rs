@@ -30,6 +30,7 @@ mod keeping;
 mod ledger;
 mod message;
 mod outward;
+mod pieces;
 mod publish;
 mod reading;
 mod restore;

@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod memory;
 mod model;
+mod pieces;
 mod publish;
 mod seam;
 mod seam_inward;

@@ -52,17 +52,48 @@ pub fn encode_plain_ack(first: u8, id: PacketId, out: &mut Vec<u8>) {
     out.extend_from_slice(&[first, 2, high, low]);
 }
 
-/// A PUBLISH straight into `out`, for the broker's busiest road.
+/// A PUBLISH straight into `out`.
 pub fn encode_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), TooLong> {
-    let head = publish_head_len(publish);
-    let props_len = if version == Version::V5 { publish_props_len(publish) } else { 0 };
-    let props_total = if version == Version::V5 { varint_len(props_len) + props_len } else { 0 };
-    let length = head + props_total + publish.payload.len();
+    let of_this_hop = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS];
+    let others = if version == Version::V5 { others_len(publish.props, of_this_hop) } else { 0 };
+    put_publish_head(publish, &[], others, version, out)?;
+    if version == Version::V5 {
+        put_others(out, publish.props, of_this_hop);
+    }
+    out.extend_from_slice(publish.payload);
+    Ok(())
+}
+
+/// The same up to where `publish.props` begin, for the broker's busiest road: they, in version 5, and the payload are to
+/// follow as they are. There must be none among them that has its own field, and no subscription identifier; `ids` are
+/// those. Says how long the whole packet is.
+pub fn encode_publish_head(
+    publish: &Publish<'_>,
+    ids: &[u32],
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Result<usize, TooLong> {
+    put_publish_head(publish, ids, publish.props.as_bytes().len(), version, out)
+}
+
+fn put_publish_head(
+    publish: &Publish<'_>,
+    ids: &[u32],
+    others: usize,
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Result<usize, TooLong> {
+    let expiry = if publish.expiry_s.is_some() { 5 } else { 0 };
+    let alias = if publish.topic_alias.is_some() { 3 } else { 0 };
+    let identifiers: usize = ids.iter().map(|id| 1 + varint_len(*id as usize)).sum();
+    let props = expiry + alias + identifiers + others;
+    let props_total = if version == Version::V5 { varint_len(props) + props } else { 0 };
+    let id = if publish.id.is_some() { 2 } else { 0 };
+    let length = 2 + publish.topic.len() + id + props_total + publish.payload.len();
     if length > LENGTH_MAX {
         return Err(TooLong);
     }
     let flags = u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
-    out.reserve(length + 5);
     out.push(0x30 | flags);
     put_varint(out, length);
     put_binary(out, publish.topic.as_bytes());
@@ -70,36 +101,18 @@ pub fn encode_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>
         put_u16(out, id.0.get());
     }
     if version == Version::V5 {
-        put_varint(out, props_len);
+        put_varint(out, props);
         if let Some(expiry) = publish.expiry_s {
             put(out, Prop::Four(props::MESSAGE_EXPIRY, expiry));
         }
         if let Some(alias) = publish.topic_alias {
             put(out, Prop::Two(props::TOPIC_ALIAS, alias.get()));
         }
-        put_others(out, publish.props, &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS]);
+        for id in ids {
+            put(out, Prop::Varint(props::SUBSCRIPTION_ID, *id));
+        }
     }
-    out.extend_from_slice(publish.payload);
-    Ok(())
-}
-
-/// How many bytes `encode_publish` would append.
-#[must_use]
-pub fn publish_len(publish: &Publish<'_>, version: Version) -> usize {
-    let props = if version == Version::V5 { publish_props_len(publish) } else { 0 };
-    let props_total = if version == Version::V5 { varint_len(props) + props } else { 0 };
-    let length = publish_head_len(publish) + props_total + publish.payload.len();
-    1 + varint_len(length) + length
-}
-
-fn publish_head_len(publish: &Publish<'_>) -> usize {
-    2 + publish.topic.len() + if publish.id.is_some() { 2 } else { 0 }
-}
-
-fn publish_props_len(publish: &Publish<'_>) -> usize {
-    let expiry = if publish.expiry_s.is_some() { 5 } else { 0 };
-    let alias = if publish.topic_alias.is_some() { 3 } else { 0 };
-    expiry + alias + others_len(publish.props, &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS])
+    Ok(1 + varint_len(length) + length)
 }
 
 /// The properties but for `left_out`, as they are.

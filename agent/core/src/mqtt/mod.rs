@@ -12,7 +12,7 @@ mod reasons;
 mod wire;
 
 pub use decode::{FILTERS_MAX, decode, length_of, version_of_connect};
-pub use encode::{LENGTH_MAX, TooLong, encode, encode_plain_ack, encode_publish, publish_len, put_others};
+pub use encode::{LENGTH_MAX, TooLong, encode, encode_plain_ack, encode_publish, encode_publish_head, put_others};
 pub use wire::{DecodeError, varint_len};
 
 use packet::Reason;
