@@ -30,13 +30,17 @@ pub struct Work {
     states: BTreeMap<u64, Model>,
     newest: u64,
     next_record: u64,
+    /// How far behind the newest record a cut may reach: what lives is little or much.
+    depth: u64,
     batch: Batch,
 }
 
 impl Work {
     pub fn new(seed: u64) -> Self {
         let states = BTreeMap::from([(0, Model::default())]);
-        Self { rng: Rng(seed), states, newest: 0, next_record: 1, batch: Batch::default() }
+        let mut rng = Rng(seed);
+        let depth = if rng.one_in(2) { 25 } else { 150 };
+        Self { rng, states, newest: 0, next_record: 1, depth, batch: Batch::default() }
     }
 
     pub fn newest(&self) -> u64 {
@@ -75,7 +79,7 @@ impl Work {
                 model.records.remove(&(row, number));
             }
             7 => {
-                let upto = self.next_record.saturating_sub(self.rng.below(25));
+                let upto = self.next_record.saturating_sub(self.rng.below(self.depth));
                 self.batch.cut(&row, upto);
                 model.records.retain(|(of, number), _| *of != row || *number > upto);
             }
@@ -125,7 +129,7 @@ impl Work {
 
 pub fn sizes(rng: &mut Rng) -> Sizes {
     let segment = 4_600 + rng.below(8_000);
-    Sizes { segment, total: 4 * segment, slice: 500 + rng.below(4_000) as usize }
+    Sizes { segment, total: 4 * segment, slice: 100 + rng.below(1_500) as usize }
 }
 
 /// What was promised, by when in the life of a disk.
