@@ -1,8 +1,9 @@
 //! The newest retained message of every topic in the network, clearings included, so that all machines agree which one
 //! it is. Brokers keep the sealed message too, for machines that come anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::rc::Rc;
 
 use super::link::LinkId;
 use super::{Held, Node, Write, follow, intake};
@@ -20,7 +21,9 @@ pub struct Rank {
 
 #[derive(Debug, Default)]
 pub struct Retained {
-    topics: BTreeMap<Box<str>, Known>,
+    topics: BTreeMap<Rc<str>, Known>,
+    /// Those of them that are clearings and in memory, the oldest first.
+    clearings: BTreeSet<(Rank, Rc<str>)>,
     /// Of those that are in memory.
     bytes: u64,
     /// Of those that are kept, be it on the disk only.
@@ -41,6 +44,10 @@ impl Known {
     fn bytes(&self) -> u64 {
         self.record.as_ref().map_or(0, |record| record.size())
     }
+
+    fn is_clearing(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.stamp.clear)
+    }
 }
 
 impl Retained {
@@ -55,30 +62,45 @@ impl Retained {
     /// The newest of its topic, which is kept: on the disk, and `here`, on brokers, in memory too.
     pub fn put(&mut self, rank: Rank, record: &Held, here: bool) {
         let record_here = here.then(|| record.clone());
-        self.insert(record.topic.clone(), Known { rank, kept_bytes: record.size(), record: record_here });
+        self.insert(&record.topic, Known { rank, kept_bytes: record.size(), record: record_here });
     }
 
     /// The newest of its topic, for which there is no room.
-    pub fn put_rank(&mut self, topic: Box<str>, rank: Rank) {
+    pub fn put_rank(&mut self, topic: &str, rank: Rank) {
         let kept_bytes = topic.len() as u64;
         self.insert(topic, Known { rank, kept_bytes, record: None });
     }
 
-    fn insert(&mut self, topic: Box<str>, known: Known) {
+    fn insert(&mut self, topic: &str, known: Known) {
+        let topic = self.remove(topic).unwrap_or_else(|| topic.into());
         self.bytes += known.bytes();
         self.kept_bytes += known.kept_bytes;
-        let before = self.topics.insert(topic, known);
-        before.into_iter().for_each(|before| self.forget(&before));
+        if known.is_clearing() {
+            self.clearings.insert((known.rank, topic.clone()));
+        }
+        self.topics.insert(topic, known);
     }
 
-    fn forget(&mut self, gone: &Known) {
+    /// Gives back the topic, if it was there.
+    fn remove(&mut self, topic: &str) -> Option<Rc<str>> {
+        let (topic, gone) = self.topics.remove_entry(topic)?;
         self.bytes -= gone.bytes();
         self.kept_bytes -= gone.kept_bytes;
+        if gone.is_clearing() {
+            self.clearings.remove(&(gone.rank, topic.clone()));
+        }
+        Some(topic)
+    }
+
+    /// Gives back its topic, if there is one.
+    fn remove_oldest_clearing(&mut self) -> Option<Rc<str>> {
+        let (_, topic) = self.clearings.first().cloned()?;
+        self.remove(&topic)
     }
 
     /// Whether it may be kept in the stead of what its topic has.
     pub fn has_room(&self, record: &Held, bytes_max: u64) -> bool {
-        let before = self.topics.get(&record.topic).map_or(0, |known| known.kept_bytes);
+        let before = self.topics.get(&*record.topic).map_or(0, |known| known.kept_bytes);
         self.kept_bytes - before + record.size() <= bytes_max
     }
 
@@ -89,6 +111,7 @@ impl Retained {
     /// Only the ranks stay.
     pub fn forget_records(&mut self) {
         self.topics.values_mut().for_each(|known| known.record = None);
+        self.clearings.clear();
         self.bytes = 0;
     }
 
@@ -115,7 +138,7 @@ impl Node {
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
             return true;
         }
-        let is_new = !self.retained.topics.contains_key(&record.topic);
+        let is_new = !self.retained.topics.contains_key(&*record.topic);
         let full = is_new && self.retained.len() >= self.settings.retained_len_max;
         if full && (record.stamp.clear || !self.forget_a_clearing()) {
             return record.stamp.clear;
@@ -127,7 +150,7 @@ impl Node {
         }
         if !is_new {
             // What the topic had is not the newest any more.
-            self.retained.put_rank(record.topic.clone(), rank);
+            self.retained.put_rank(&record.topic, rank);
             self.write(Write::RetainedGone(record.topic.clone()));
         }
         record.stamp.clear
@@ -135,15 +158,8 @@ impl Node {
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
     fn forget_a_clearing(&mut self) -> bool {
-        let is_clearing = |known: &Known| known.record.as_ref().is_some_and(|record| record.stamp.clear);
-        let clearings = self.retained.topics.iter().filter(|(_, known)| is_clearing(known));
-        let Some(oldest) = clearings.min_by_key(|(_, known)| known.rank).map(|(topic, _)| topic.clone()) else {
-            return false;
-        };
-        if let Some(gone) = self.retained.topics.remove(&oldest) {
-            self.retained.forget(&gone);
-        }
-        self.write(Write::RetainedGone(oldest));
+        let Some(oldest) = self.retained.remove_oldest_clearing() else { return false };
+        self.write(Write::RetainedGone((*oldest).into()));
         true
     }
 
@@ -189,7 +205,10 @@ impl Node {
             if let Some(record) = known.record.as_ref().filter(|record| may && !record.is_expired(now)) {
                 encode(&Frame::Retained(follow::carried(record, now)), out);
             }
-            at = topic.clone();
+            at = (**topic).into();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,7 +190,7 @@ impl Node {
             if self.retained.has_room(&record, self.settings.retained_bytes_max) {
                 self.retained.put(rank, &record, self.settings.is_broker());
             } else {
-                self.retained.put_rank(topic, rank);
+                self.retained.put_rank(&topic, rank);
             }
             self.loose.restored.push_back((rank.sender, record));
         }
