@@ -1,9 +1,10 @@
 //! The streams that this machine has a copy of, and who else has how much of each.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::LinkId;
-use super::{Held, Node, Progress, STREAMS_MAX, Ticket, UNSTORED_MAX, Write};
+use super::{Held, Node, Progress, Ticket, UNSTORED_MAX, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
 
@@ -28,12 +29,28 @@ pub struct Copy {
     pub needed: bool,
     /// The newest stable number that the origin was told.
     pub stable_said: u64,
+    /// Of a stream of ours: how far it went to each broker; under our own name, what any of them has said that it has.
+    pub sent: BTreeMap<SenderId, u64>,
     /// There is one of a later life of the same machine.
     pub is_over: bool,
+    /// When it began or last grew in this life of ours, by the count of all that did.
+    pub grew: u64,
 }
 
 impl Copy {
-    fn grew_by(&mut self, link: Option<LinkId>, by_origin: bool) {
+    /// How far a stream of ours may be with brokers besides this one; what it has said that it has, too, since it may have
+    /// passed that on and lost it.
+    pub fn may_be_beside(&self, broker: SenderId) -> u64 {
+        self.sent.iter().filter(|(to, _)| **to != broker).map(|(_, upto)| *upto).max().unwrap_or(0)
+    }
+
+    pub fn note_sent(&mut self, to: SenderId, upto: u64) {
+        let sent = self.sent.entry(to).or_default();
+        *sent = upto.max(*sent);
+    }
+
+    fn grew_by(&mut self, link: Option<LinkId>, by_origin: bool, count: u64) {
+        self.grew = count;
         self.source = link.or(self.source);
         self.by_origin = by_origin;
         self.needed = false;
@@ -48,7 +65,7 @@ impl Node {
     /// The copy of a stream, a new one where there is none. `None`: there are too many.
     pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
         if !self.copies.contains_key(&id) {
-            if self.copies.len() >= STREAMS_MAX {
+            if self.copies.len() >= self.settings.streams_max {
                 self.forget_a_stream()?;
             }
             self.begin_life(id);
@@ -64,10 +81,16 @@ impl Node {
             earlier.push(*life);
         }
         let is_over = self.copies.range(id.lives_from_it()).next().is_some();
-        self.copies.insert(id, Copy { is_over, ..Copy::default() });
+        let grew = self.count_growth();
+        self.copies.insert(id, Copy { is_over, grew, ..Copy::default() });
         for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
             link.pending.extend(&earlier);
         }
+    }
+
+    fn count_growth(&mut self) -> u64 {
+        self.growths += 1;
+        self.growths
     }
 
     fn forget_a_stream(&mut self) -> Option<()> {
@@ -82,29 +105,35 @@ impl Node {
         Some(())
     }
 
-    /// An empty one: of a life that is over, ours too, and only where there is none one that may yet go on.
-    fn spare_stream(&self) -> Option<StreamId> {
-        let mut newest: BTreeMap<SenderId, u32> = BTreeMap::new();
-        for id in self.copies.keys() {
-            let life = newest.entry(id.sender).or_default();
-            *life = id.incarnation.max(*life);
-        }
-        let is_over = |id: &StreamId| id.sender == self.me || newest.get(&id.sender) > Some(&id.incarnation);
-        let spare = |(id, copy): (&StreamId, &Copy)| copy.stream.is_empty() && !self.outbox.is_current(*id);
-        let mut empty = self.copies.iter().filter(|entry| spare(*entry)).map(|(id, _)| *id);
-        empty.clone().find(is_over).or_else(|| empty.next())
+    /// An empty one that is waited for by nobody: of a life that is over, ours too, and only where there is none one that
+    /// may yet go on; that which has not grown for longest, and of those from before our start the one longest over.
+    pub(super) fn spare_stream(&self) -> Option<StreamId> {
+        let (mut machine, mut later_lives) = (None, 0);
+        let aged = self.copies.iter().rev().map(|(id, copy)| {
+            let before = machine.replace((id.lane, id.sender));
+            later_lives = if before == machine { later_lives + 1 } else { 0 };
+            (*id, copy, later_lives)
+        });
+        let spare = aged.filter(|(id, copy, _)| {
+            copy.stream.is_empty() && !self.outbox.is_current(*id) && !self.doubts.contains_key(id)
+        });
+        let by_age = |(id, copy, later): &(StreamId, &Copy, usize)| {
+            (*later == 0 && id.sender != self.me, copy.grew, Reverse(*later))
+        };
+        spare.min_by_key(by_age).map(|(id, ..)| id)
     }
 
     /// Put a record at the end of a copy. What is new is counted, sent on, given to the programs and made durable.
     pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Need> {
         let by_origin = self.is_origin(from, id);
+        let count = self.count_growth();
         let Some(copy) = self.copy(id) else { return Ok(()) };
         let before = copy.stream.weight();
         match copy.stream.append(seq, record.clone())? {
             Added::Known => return Ok(()),
             Added::New => {}
         }
-        copy.grew_by(from, by_origin);
+        copy.grew_by(from, by_origin, count);
         let after = copy.stream.weight();
         self.weight.note(before, after);
         if self.keeps(id) {
@@ -124,12 +153,13 @@ impl Node {
 
     pub(super) fn skip(&mut self, id: StreamId, from: u64, to: u64, link: Option<LinkId>) -> Result<(), Need> {
         let by_origin = self.is_origin(link, id);
+        let count = self.count_growth();
         let Some(copy) = self.copy(id) else { return Ok(()) };
         match copy.stream.skip(from, to)? {
             Added::Known => return Ok(()),
             Added::New => {}
         }
-        copy.grew_by(link, by_origin);
+        copy.grew_by(link, by_origin, count);
         let forgotten = copy.stream.trimmed() >= to;
         if self.keeps(id) {
             // With nothing before it, a stretch is not worth a place of its own.

@@ -88,7 +88,9 @@ impl Node {
             if held_up.is_some_and(|earlier| stream.is_later_life_of(earlier)) {
                 continue;
             }
-            match self.put_stream(id, stream, out, end, now) {
+            let stopped = self.put_stream(id, stream, out, end, now);
+            self.note_sent(id, stream);
+            match stopped {
                 Stopped::AtTheEnd => {
                     if let Some(link) = self.links.get_mut(&id) {
                         link.pending.remove(&stream);
@@ -101,6 +103,14 @@ impl Node {
             }
         }
         false
+    }
+
+    fn note_sent(&mut self, id: LinkId, stream: StreamId) {
+        let Some(link) = self.links.get(&id).filter(|_| stream.sender == self.me) else { return };
+        let newest = link.flows.get(&stream).and_then(|flow| flow.unacked.back());
+        if let (Some((seq, _)), Some(copy)) = (newest, self.copies.get_mut(&stream)) {
+            copy.note_sent(link.sender, *seq);
+        }
     }
 
     fn put_stream(&mut self, id: LinkId, stream: StreamId, out: &mut Vec<u8>, end: usize, now: Now) -> Stopped {
@@ -119,11 +129,12 @@ impl Node {
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
         let rights = self.settings.peers.get(&link.peer);
         let to_broker = link.is_broker;
+        let elsewhere = elsewhere(&self.settings.role, me, link, stream, copy);
         let wants = |body: &Body| to_broker || is_for(body.topic(), body.is_retain(), rights, interest);
         loop {
             let flow = link.flows.entry(stream).or_default();
             let Some((seq, body)) = copy.stream.after(flow.scanned).filter(|(seq, _)| *seq <= upto) else {
-                tell_trimmed(flow, stream, copy, to_broker, out);
+                tell_trimmed(flow, stream, copy, elsewhere, out);
                 flow.scanned = flow.scanned.max(upto);
                 return Stopped::AtTheEnd;
             };
@@ -154,7 +165,7 @@ impl Node {
                 flow.scanned = seq;
                 continue;
             }
-            tell_trimmed(flow, stream, copy, to_broker, out);
+            tell_trimmed(flow, stream, copy, elsewhere, out);
             tell_skipped(flow, stream, seq - 1, out);
             encode(&Frame::Record(carried(&record, now)), out);
             let bytes = u32::try_from(record.size()).unwrap_or(u32::MAX);
@@ -260,14 +271,23 @@ fn is_for(topic: &str, retain: bool, rights: Option<&Rights>, interest: Option<&
     wanted && rights.is_some_and(|rights| rights.subscribe.topic(topic))
 }
 
-/// What is no longer here, to a broker: it may know better than that nobody has it.
-fn tell_trimmed(flow: &mut Flow, stream: StreamId, copy: &Copy, to_broker: bool, out: &mut Vec<u8>) {
+/// How far what is no longer here may be with others, as far as whoever is at the other end could know; `None` where it
+/// need not ask. What a limit took from a client before it was sent anywhere is nowhere.
+fn elsewhere(role: &crate::assign::Role, me: SenderId, link: &Link, stream: StreamId, copy: &Copy) -> Option<u64> {
+    let is_client = !matches!(role, crate::assign::Role::Broker { .. });
+    let upto = if is_client && stream.sender == me { copy.may_be_beside(link.sender) } else { u64::MAX };
+    link.is_broker.then_some(upto)
+}
+
+fn tell_trimmed(flow: &mut Flow, stream: StreamId, copy: &Copy, elsewhere: Option<u64>, out: &mut Vec<u8>) {
     let trimmed = copy.stream.trimmed();
-    if to_broker && flow.told < trimmed {
-        encode(&Frame::Trimmed { stream, upto: trimmed }, out);
-        flow.told = trimmed;
-        flow.scanned = flow.scanned.max(trimmed);
+    let Some(elsewhere) = elsewhere.map(|upto| upto.min(trimmed)) else { return };
+    if flow.told < elsewhere {
+        encode(&Frame::Trimmed { stream, upto: elsewhere }, out);
+        flow.told = elsewhere;
     }
+    tell_skipped(flow, stream, trimmed, out);
+    flow.scanned = flow.scanned.max(trimmed);
 }
 
 fn tell_skipped(flow: &mut Flow, stream: StreamId, upto: u64, out: &mut Vec<u8>) {

@@ -277,6 +277,9 @@ impl Node {
             return;
         }
         link.restart(stream, upto);
+        if is_broker {
+            self.note_claim(stream, upto);
+        }
         if let Some(copy) = self.copies.get_mut(&stream) {
             if is_broker {
                 // A disk that was wiped counts as wiped. What is on it otherwise, it tells when all is named.

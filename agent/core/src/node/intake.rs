@@ -197,6 +197,7 @@ impl Node {
         if is_broker {
             self.weigh_stability(got.stream);
             if got.stream.sender == self.me {
+                self.note_claim(got.stream, got.received.max(got.stable));
                 // What is stable is on another's disk, whether or not on that of whoever tells.
                 self.own_is_elsewhere(got.stream, got.stored.max(got.stable));
                 self.own_is_stable(got.stream, got.stable);
@@ -204,6 +205,14 @@ impl Node {
         }
         if more {
             self.ask_transmit(id);
+        }
+    }
+
+    /// A broker has this much of a stream of ours.
+    pub(super) fn note_claim(&mut self, stream: StreamId, upto: u64) {
+        let me = self.me;
+        if let Some(copy) = self.copies.get_mut(&stream).filter(|_| stream.sender == me) {
+            copy.note_sent(me, upto);
         }
     }
 

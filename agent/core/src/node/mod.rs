@@ -162,6 +162,8 @@ pub struct Node {
     by_peer: BTreeMap<Name, LinkId>,
     links_opened: u64,
     copies: BTreeMap<StreamId, Copy>,
+    /// How often any of them grew.
+    growths: u64,
     doubts: BTreeMap<StreamId, Doubt>,
     outbox: Outbox,
     facts: Facts,
@@ -248,6 +250,7 @@ impl Node {
             by_peer: BTreeMap::new(),
             links_opened: numbers.links,
             copies: BTreeMap::new(),
+            growths: 0,
             doubts: BTreeMap::new(),
             outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),

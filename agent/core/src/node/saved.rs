@@ -169,14 +169,19 @@ impl Node {
         self.fresh = if saved.is_empty() { Fresh::New } else { Fresh::Restarted };
         self.clock.hear(saved.clock);
         self.clock_saved = saved.clock;
+        let me = self.me;
         for (id, SavedCopy { stream, delivered }) in saved.copies {
             let Some(copy) = self.copy(id) else { continue };
             let before = copy.stream.weight();
             // A client keeps only how far it has got.
+            copy.grew = 0;
             copy.delivered = delivered;
             copy.synced = delivered;
             copy.stream = stream;
             copy.swept = copy.stream.last();
+            if id.sender == me {
+                copy.note_sent(me, copy.stream.last());
+            }
             let after = copy.stream.weight();
             self.weight.note(before, after);
             if !self.keeps(id) {

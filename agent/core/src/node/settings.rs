@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::STREAMS_MAX;
 use crate::assign::{Assignment, Role};
 use crate::envelope::{BootSalt, Keyring};
 use crate::home::{self, Rules};
@@ -32,6 +33,8 @@ pub struct Settings {
     /// Beyond this, records that are on the disk are not in memory as well.
     pub here_bytes_max: u64,
     pub payload_bytes_max: usize,
+    /// Streams that it keeps track of.
+    pub streams_max: usize,
     pub retained_len_max: usize,
     pub retained_bytes_max: u64,
     pub keyring: Keyring,
@@ -72,6 +75,7 @@ impl Settings {
             memory_bytes_max: memory / 2,
             here_bytes_max: memory / 8,
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
+            streams_max: STREAMS_MAX,
             retained_len_max: assignment.limits.retained_len_max as usize,
             retained_bytes_max: assignment.limits.retained_bytes_max,
             keyring,

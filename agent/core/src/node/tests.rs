@@ -87,6 +87,24 @@ fn at_the_limit_lives_that_are_over_give_way_before_those_that_go_on() {
 }
 
 #[test]
+fn at_the_limit_what_has_not_grown_for_longest_gives_way_whoever_said_it() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    let [press, office] = ["press", "office"].map(|name| lab.id(name));
+    let node = lab.node_mut("hub").unwrap();
+    let life = |sender, incarnation| StreamId { lane: Lane::Disk, sender, incarnation };
+    let mut lives = vec![(life(press, 1), 0), (life(press, 2), 7), (life(press, 3), 9), (life(press, 4), 3)];
+    lives.extend([(life(office, 1), 0), (life(office, 2), 0), (life(office, 3), 8)]);
+    node.copies = lives.iter().map(|(id, grew)| (*id, Copy { grew: *grew, ..Copy::default() })).collect();
+    // Of those from before the start, the one with most lives after it; of each machine, the last life last.
+    let order = [(press, 1), (office, 1), (office, 2), (press, 2), (press, 3), (press, 4), (office, 3)];
+    for (sender, incarnation) in order {
+        assert_eq!(node.spare_stream(), Some(life(sender, incarnation)));
+        node.copies.remove(&life(sender, incarnation));
+    }
+    assert_eq!(node.spare_stream(), None);
+}
+
+#[test]
 fn agents_of_neighbouring_versions_live_together_and_no_others() {
     use crate::frame::{Frame, Hello, VERSION, encode};
     for (version, refused) in [(VERSION - 1, 0), (VERSION, 0), (VERSION + 1, 0), (VERSION + 2, 1)] {

@@ -11,7 +11,7 @@ use crate::envelope::SenderId;
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Fetch, Identity, LinkId, Node, Numbers, Pong, Side};
+use crate::node::{Action, Fetch, Identity, LinkId, Node, Numbers, Pong, STREAMS_MAX, Side};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::Topology;
@@ -36,6 +36,8 @@ pub struct Lab {
     held: Vec<Event>,
     boots: u64,
     here_bytes: u64,
+    /// Streams that each machine keeps track of.
+    streams_max: usize,
 }
 
 pub struct Machine {
@@ -79,6 +81,10 @@ impl Lab {
 
     /// Of what waits on a machine only so much is in memory too.
     pub fn with_memory(yaml: &str, seed: u64, here_bytes: u64) -> Self {
+        Self::with_limits(yaml, seed, here_bytes, STREAMS_MAX)
+    }
+
+    pub fn with_limits(yaml: &str, seed: u64, here_bytes: u64, streams_max: usize) -> Self {
         let topology = parse(yaml);
         let names: Vec<String> = topology.machines.keys().map(|name| name.as_str().to_owned()).collect();
         let mut lab = Self {
@@ -92,6 +98,7 @@ impl Lab {
             held: Vec::new(),
             boots: seed << 32,
             here_bytes,
+            streams_max,
         };
         for name in &names {
             let machine = Machine {

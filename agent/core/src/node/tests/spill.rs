@@ -124,6 +124,23 @@ fn beyond_the_limit_exactly_the_newest_are_left_and_the_rest_is_counted() {
 }
 
 #[test]
+fn what_a_limit_took_holds_up_nobody_while_a_broker_is_away() {
+    let mut lab = lab();
+    lab.kill("spare");
+    publish(&mut lab, 0..10);
+    lab.seconds(1);
+    lab.cut(&["press"], &["hub"]);
+    let bytes = lab.node("press").weight.bytes;
+    lab.node_mut("press").unwrap().settings.bytes_max = 3 * bytes;
+    publish(&mut lab, 10..500);
+    lab.heal();
+    lab.seconds(10);
+    let (heard, dropped) = (lab.heard("office"), lab.node("press").counters().dropped_full);
+    assert_eq!(heard.last().unwrap(), "line/temp 499");
+    assert_eq!((heard.len() as u64 + dropped, lab.node("hub").counters().doubted), (500, 0));
+}
+
+#[test]
 fn what_no_disk_takes_stays_within_memory() {
     let mut lab = lab();
     lab.stop_disk("press");

@@ -13,7 +13,7 @@ impl Lab {
         let topology = &self.machines[name].topology;
         let assignment = assign(topology, &Name::new(name).unwrap()).unwrap();
         let settings = Settings::of(&assignment, self.keyring(&[Self::key(7)]), Common::of(topology));
-        Settings { here_bytes_max: self.here_bytes, ..settings }
+        Settings { here_bytes_max: self.here_bytes, streams_max: self.streams_max, ..settings }
     }
 
     /// The file on one machine is edited.
