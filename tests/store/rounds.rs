@@ -45,6 +45,13 @@ impl Rounds {
     pub fn begin(mouths: Vec<Mouth>, ears: Vec<Ears>) -> Self {
         let hears = |ears: &Ears| mouths.iter().all(|mouth| ears.newest(mouth.name).is_some());
         until("everybody is heard", || ears.iter().all(hears));
+        // A machine that has heard nothing of others sends everything, and then what they are known to want: that may be
+        // less for a moment. From then on it is known.
+        let until_now: Vec<u64> = mouths.iter().map(Mouth::acked).collect();
+        let hears_on = |ears: &Ears| {
+            mouths.iter().zip(&until_now).all(|(mouth, number)| ears.newest(mouth.name) > Some(*number + 1))
+        };
+        until("everybody is heard on", || ears.iter().all(hears_on));
         let mut rounds = Self { mouths, ears, settled: BTreeMap::new(), repeats: 0 };
         let limits = rounds.rest();
         // Before, nobody had to hear anything.
