@@ -34,6 +34,8 @@ pub struct Client {
     alias_max: u16,
     aliases: BTreeMap<u16, String>,
     said: Vec<u8>,
+    /// The start of a PUBLISH to it.
+    begun: Vec<u8>,
     greeted: bool,
     welcomed: bool,
     ended: bool,
@@ -60,6 +62,7 @@ impl Client {
             alias_max: 0,
             aliases: BTreeMap::new(),
             said: Vec::new(),
+            begun: Vec::new(),
             greeted: false,
             welcomed: false,
             ended: false,
@@ -138,11 +141,17 @@ impl Client {
         Some(bytes)
     }
 
-    /// Whole packets, as the broker always gives them.
+    /// Whole packets, as the broker gives them; only a PUBLISH may come in pieces, with nothing between them.
     pub fn hears(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
+        self.begun.extend_from_slice(bytes);
+        let all = std::mem::take(&mut self.begun);
+        let mut rest = &all[..];
         while !rest.is_empty() {
             let decoded = decode(rest, Some(self.version), usize::MAX);
+            if matches!(decoded, Ok(None)) && rest[0] >> 4 == 3 {
+                self.begun = rest.to_vec();
+                return;
+            }
             let Ok(Some((packet, length))) = decoded else { panic!("sent {rest:?}, which is {decoded:?}") };
             assert!(length <= self.packet_bytes_max, "{length} bytes to a client that takes {}", self.packet_bytes_max);
             self.heard_packet(&packet);
