@@ -43,15 +43,15 @@ pub struct Rounds {
 impl Rounds {
     /// Each of `ears` hears each of `mouths`, of which there is one on each machine with ears.
     pub fn begin(mouths: Vec<Mouth>, ears: Vec<Ears>) -> Self {
-        let hears = |ears: &Ears| mouths.iter().all(|mouth| ears.newest(mouth.name).is_some());
-        until("everybody is heard", || ears.iter().all(hears));
+        let all_hear_beyond = |numbers: &[Option<u64>]| {
+            let mut pairs = ears.iter().flat_map(|ears| mouths.iter().zip(numbers).map(move |it| (ears, it)));
+            pairs.all(|(ears, (mouth, number))| ears.newest(mouth.name) > *number)
+        };
+        until("everybody is heard", || all_hear_beyond(&vec![None; mouths.len()]));
         // A machine that has heard nothing of others sends everything, and then what they are known to want: that may be
         // less for a moment. From then on it is known.
-        let until_now: Vec<u64> = mouths.iter().map(Mouth::acked).collect();
-        let hears_on = |ears: &Ears| {
-            mouths.iter().zip(&until_now).all(|(mouth, number)| ears.newest(mouth.name) > Some(*number + 1))
-        };
-        until("everybody is heard on", || ears.iter().all(hears_on));
+        let until_now: Vec<Option<u64>> = mouths.iter().map(|mouth| Some(mouth.acked() + 1)).collect();
+        until("everybody is heard on", || all_hear_beyond(&until_now));
         let mut rounds = Self { mouths, ears, settled: BTreeMap::new(), repeats: 0 };
         let limits = rounds.rest();
         // Before, nobody had to hear anything.

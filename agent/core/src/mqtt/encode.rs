@@ -56,11 +56,13 @@ pub fn encode_plain_ack(first: u8, id: PacketId, out: &mut Vec<u8>) {
 pub fn encode_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let of_this_hop = &[props::MESSAGE_EXPIRY, props::TOPIC_ALIAS];
     let others = if version == Version::V5 { others_len(publish.props, of_this_hop) } else { 0 };
-    put_publish_head(publish, &[], others, version, out)?;
+    let before = out.len();
+    let length = put_publish_head(publish, &[], others, version, out)?;
     if version == Version::V5 {
         put_others(out, publish.props, of_this_hop);
     }
     out.extend_from_slice(publish.payload);
+    debug_assert_eq!(out.len() - before, length, "it is as long as it says");
     Ok(())
 }
 

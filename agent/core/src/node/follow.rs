@@ -129,7 +129,9 @@ impl Node {
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);
         let rights = self.settings.peers.get(&link.peer);
         let to_broker = link.is_broker;
-        let elsewhere = elsewhere(&self.settings.role, me, link, stream, copy);
+        // What a limit took from a client before it was sent anywhere is nowhere.
+        let elsewhere = if self.settings.is_broker() { u64::MAX } else { copy.may_be_beside(link.sender) };
+        let elsewhere = to_broker.then_some(elsewhere);
         let wants = |body: &Body| to_broker || is_for(body.topic(), body.is_retain(), rights, interest);
         loop {
             let flow = link.flows.entry(stream).or_default();
@@ -271,14 +273,7 @@ fn is_for(topic: &str, retain: bool, rights: Option<&Rights>, interest: Option<&
     wanted && rights.is_some_and(|rights| rights.subscribe.topic(topic))
 }
 
-/// How far what is no longer here may be with others, as far as whoever is at the other end could know; `None` where it
-/// need not ask. What a limit took from a client before it was sent anywhere is nowhere.
-fn elsewhere(role: &crate::assign::Role, me: SenderId, link: &Link, stream: StreamId, copy: &Copy) -> Option<u64> {
-    let is_client = !matches!(role, crate::assign::Role::Broker { .. });
-    let upto = if is_client && stream.sender == me { copy.may_be_beside(link.sender) } else { u64::MAX };
-    link.is_broker.then_some(upto)
-}
-
+/// What is no longer here, to a broker: it may know better than that nobody has it, as far as it may be `elsewhere`.
 fn tell_trimmed(flow: &mut Flow, stream: StreamId, copy: &Copy, elsewhere: Option<u64>, out: &mut Vec<u8>) {
     let trimmed = copy.stream.trimmed();
     let Some(elsewhere) = elsewhere.map(|upto| upto.min(trimmed)) else { return };

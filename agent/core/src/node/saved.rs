@@ -169,21 +169,19 @@ impl Node {
         self.fresh = if saved.is_empty() { Fresh::New } else { Fresh::Restarted };
         self.clock.hear(saved.clock);
         self.clock_saved = saved.clock;
-        let me = self.me;
         for (id, SavedCopy { stream, delivered }) in saved.copies {
             let Some(copy) = self.copy(id) else { continue };
             let before = copy.stream.weight();
-            // A client keeps only how far it has got.
             copy.grew = 0;
+            // A client keeps only how far it has got.
             copy.delivered = delivered;
             copy.synced = delivered;
             copy.stream = stream;
             copy.swept = copy.stream.last();
-            if id.sender == me {
-                copy.note_sent(me, copy.stream.last());
-            }
-            let after = copy.stream.weight();
+            let (after, last) = (copy.stream.weight(), copy.stream.last());
             self.weight.note(before, after);
+            // Nobody knows what earlier lives sent.
+            self.note_claim(id, last);
             if !self.keeps(id) {
                 self.restore_as_client(id, delivered);
             }
