@@ -47,6 +47,10 @@ pub enum Frame<'a> {
         stream: StreamId,
         upto: u64,
     },
+    /// I have nothing of this stream, and wait for nothing: there is no place for it.
+    Gone {
+        stream: StreamId,
+    },
     /// What came of the records that you sent.
     Got(Got),
     /// Your last one did not follow: go on from here.
@@ -217,6 +221,7 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
         15 => Frame::Trimmed { stream: from.stream()?, upto: from.u64()? },
         16 => Frame::Ping(from.route()?),
         17 => Frame::Page(Page { route: from.route()?, part: from.u16()?, parts: from.u16()?, body: from.rest() }),
+        18 => Frame::Gone { stream: from.stream()? },
         _ => return Ok(None),
     };
     Ok(Some(frame))
@@ -323,6 +328,10 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(&page.parts.to_be_bytes());
             out.extend_from_slice(page.body);
             17
+        }
+        Frame::Gone { stream } => {
+            put_stream(out, *stream);
+            18
         }
     }
 }

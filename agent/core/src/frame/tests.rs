@@ -39,6 +39,7 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
         Frame::Cursor { machine: SenderId(a), stream, upto: b },
         Frame::Bye { reason: a as u8 },
         Frame::Trimmed { stream, upto: a },
+        Frame::Gone { stream },
         Frame::Ping(Ping { to: name, from: topic, number: a, way: Way::There, hops: b as u8 }),
         Frame::Ping(Ping { to: topic, from: name, number: a, way: Way::Back, hops: b as u8 }),
         Frame::Page(Page {

@@ -1,6 +1,5 @@
 //! The streams that this machine has a copy of, and who else has how much of each.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::LinkId;
@@ -37,6 +36,20 @@ pub struct Copy {
     pub grew: u64,
 }
 
+/// Why a copy does not grow by what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Need(Need),
+    /// There are too many streams, and this is the one to give way.
+    NoPlace,
+}
+
+impl From<Need> for Refused {
+    fn from(need: Need) -> Self {
+        Self::Need(need)
+    }
+}
+
 impl Copy {
     /// How far a stream of ours may be with brokers besides this one; what it has said that it has, too, since it may have
     /// passed that on and lost it.
@@ -62,72 +75,16 @@ impl Node {
         link.and_then(|link| self.links.get(&link)).is_some_and(|link| link.sender == id.sender)
     }
 
-    /// The copy of a stream, a new one where there is none. `None`: there are too many.
-    pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
-        if !self.copies.contains_key(&id) {
-            if self.copies.len() >= self.settings.streams_max {
-                self.forget_a_stream()?;
-            }
-            self.begin_life(id);
-        }
-        self.copies.get_mut(&id)
-    }
-
-    /// Other brokers get all of the earlier lives before anything of this one.
-    fn begin_life(&mut self, id: StreamId) {
-        let mut earlier = Vec::new();
-        for (life, copy) in self.copies.range_mut(id.lives_up_to_it()) {
-            copy.is_over = true;
-            earlier.push(*life);
-        }
-        let is_over = self.copies.range(id.lives_from_it()).next().is_some();
-        let grew = self.count_growth();
-        self.copies.insert(id, Copy { is_over, grew, ..Copy::default() });
-        for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
-            link.pending.extend(&earlier);
-        }
-    }
-
-    fn count_growth(&mut self) -> u64 {
+    pub(super) fn count_growth(&mut self) -> u64 {
         self.growths += 1;
         self.growths
     }
 
-    fn forget_a_stream(&mut self) -> Option<()> {
-        let Some(spare) = self.spare_stream() else {
-            self.counters.streams_refused += 1;
-            return None;
-        };
-        self.counters.streams_forgotten += 1;
-        self.copies.remove(&spare);
-        self.doubts.remove(&spare);
-        self.write(Write::Forget(spare));
-        Some(())
-    }
-
-    /// An empty one that is waited for by nobody: of a life that is over, ours too, and only where there is none one that
-    /// may yet go on; that which has not grown for longest, and of those from before our start the one longest over.
-    pub(super) fn spare_stream(&self) -> Option<StreamId> {
-        let (mut machine, mut later_lives) = (None, 0);
-        let aged = self.copies.iter().rev().map(|(id, copy)| {
-            let before = machine.replace((id.lane, id.sender));
-            later_lives = if before == machine { later_lives + 1 } else { 0 };
-            (*id, copy, later_lives)
-        });
-        let spare = aged.filter(|(id, copy, _)| {
-            copy.stream.is_empty() && !self.outbox.is_current(*id) && !self.doubts.contains_key(id)
-        });
-        let by_age = |(id, copy, later): &(StreamId, &Copy, usize)| {
-            (*later == 0 && id.sender != self.me, copy.grew, Reverse(*later))
-        };
-        spare.min_by_key(by_age).map(|(id, ..)| id)
-    }
-
     /// Put a record at the end of a copy. What is new is counted, sent on, given to the programs and made durable.
-    pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Need> {
+    pub(super) fn append(&mut self, id: StreamId, seq: u64, record: Held, from: Option<LinkId>) -> Result<(), Refused> {
         let by_origin = self.is_origin(from, id);
         let count = self.count_growth();
-        let Some(copy) = self.copy(id) else { return Ok(()) };
+        let copy = self.copy(id).ok_or(Refused::NoPlace)?;
         let before = copy.stream.weight();
         match copy.stream.append(seq, record.clone())? {
             Added::Known => return Ok(()),
@@ -151,10 +108,10 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn skip(&mut self, id: StreamId, from: u64, to: u64, link: Option<LinkId>) -> Result<(), Need> {
+    pub(super) fn skip(&mut self, id: StreamId, from: u64, to: u64, link: Option<LinkId>) -> Result<(), Refused> {
         let by_origin = self.is_origin(link, id);
         let count = self.count_growth();
-        let Some(copy) = self.copy(id) else { return Ok(()) };
+        let copy = self.copy(id).ok_or(Refused::NoPlace)?;
         match copy.stream.skip(from, to)? {
             Added::Known => return Ok(()),
             Added::New => {}

@@ -139,6 +139,7 @@ impl Node {
             (Phase::Open, Frame::Record(carried)) => self.record_comes(id, carried, now),
             (Phase::Open, Frame::Skip { stream, from, to }) => self.skip_comes(id, *stream, *from, *to),
             (Phase::Open, Frame::Trimmed { stream, upto }) => self.trimmed_comes(id, *stream, *upto, now),
+            (Phase::Open, Frame::Gone { stream }) => self.gone_comes(id, *stream),
             (Phase::Open, Frame::Got(got)) => self.got_comes(id, *got, now),
             (Phase::Open, Frame::Need { stream, from }) => self.need_comes(id, *stream, *from),
             (Phase::Open, Frame::Retained(carried)) => self.retained_comes(id, carried, now),
@@ -279,6 +280,7 @@ impl Node {
         link.restart(stream, upto);
         if is_broker {
             self.note_claim(stream, upto);
+            self.outlive(stream);
         }
         if let Some(copy) = self.copies.get_mut(&stream) {
             if is_broker {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::copies::Copy;
+use super::copies::{Copy, Refused};
 use super::link::{Attached, Link, LinkId};
 use super::{DOUBT_MAX, Node};
 use crate::envelope::{Header, SenderId};
@@ -107,7 +107,7 @@ impl Node {
             return;
         }
         let by_broker = link.is_broker;
-        let Some(copy) = self.copy(stream) else { return };
+        let Some(copy) = self.copy(stream) else { return self.pass_over(id, stream) };
         let from = copy.stream.last() + 1;
         if upto < from {
             return;
@@ -149,17 +149,23 @@ impl Node {
                 let added = self.skip(stream, from, doubt.upto, Some(doubt.origin));
                 self.answer_growth(doubt.origin, stream, added);
             }
-            let held_back = self.copies.range(stream.lives_from_it());
-            for (stream, from) in held_back.map(|(id, copy)| (*id, copy.stream.last() + 1)).collect::<Vec<_>>() {
-                self.say_frame(doubt.origin, &Frame::Need { stream, from });
-            }
+            self.doubt_is_over(stream, doubt.origin);
         }
     }
 
-    fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Need>) {
+    /// What was held back is asked for again.
+    pub(super) fn doubt_is_over(&mut self, stream: StreamId, origin: LinkId) {
+        let held_back = self.copies.range(stream.lives_from_it());
+        for (stream, from) in held_back.map(|(id, copy)| (*id, copy.stream.last() + 1)).collect::<Vec<_>>() {
+            self.say_frame(origin, &Frame::Need { stream, from });
+        }
+    }
+
+    fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Refused>) {
         match added {
             Ok(()) => self.owe_got(id, stream),
-            Err(Need { from }) => {
+            Err(Refused::NoPlace) => self.pass_over(id, stream),
+            Err(Refused::Need(Need { from })) => {
                 let asked = self.copies.get_mut(&stream).map(|copy| std::mem::replace(&mut copy.needed, true));
                 // Once is enough: what is on its way now would each ask again.
                 if asked == Some(false) {
@@ -181,16 +187,18 @@ impl Node {
 
     pub(super) fn got_comes(&mut self, id: LinkId, got: Got, _now: Now) {
         let last = self.copies.get(&got.stream).map_or(0, |copy| copy.stream.last());
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get(&id) else { return };
         let (sender, is_broker) = (link.sender, link.is_broker);
         // A broker may have more of a stream than we do, by another road. Who else has more than there is, errs.
         let received = if is_broker { got.received } else { got.received.min(last) };
-        if link.flows.len() < super::STREAMS_MAX || link.flows.contains_key(&got.stream) {
+        // What another broker holds counts also for a stream that comes here only later.
+        let begins = is_broker && self.has_place(got.stream);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if begins || link.flows.contains_key(&got.stream) {
             link.answered(got.stream, received);
         }
         let more = !link.pending.is_empty();
-        // What another broker holds counts also for a stream that comes here only later.
-        let copy = if is_broker { self.copy(got.stream) } else { self.copies.get_mut(&got.stream) };
+        let copy = if begins { self.copy(got.stream) } else { self.copies.get_mut(&got.stream) };
         if let Some(copy) = copy {
             note_progress(copy, sender, is_broker, got);
         }

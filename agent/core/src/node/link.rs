@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::facts::Kind;
 use super::fetch::Ahead;
+use super::places::Homeless;
 use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::home::Pulse;
@@ -65,6 +66,8 @@ pub struct Link {
     pub flows: BTreeMap<StreamId, Flow>,
     /// Streams with something that may be for it.
     pub pending: BTreeSet<StreamId>,
+    /// Streams that it was told we have no place for.
+    pub homeless: BTreeMap<StreamId, Homeless>,
     pub in_flight: u64,
     /// What was read back for it.
     pub ahead: Ahead,
@@ -120,6 +123,7 @@ impl Link {
             ready: false,
             flows: BTreeMap::new(),
             pending: BTreeSet::new(),
+            homeless: BTreeMap::new(),
             in_flight: 0,
             ahead: Ahead::default(),
             got_dirty: BTreeSet::new(),
@@ -159,10 +163,19 @@ impl Link {
         }
     }
 
+    /// A stream that is not here any more.
+    pub fn forget_flow(&mut self, stream: StreamId) {
+        self.restart(stream, 0);
+        self.flows.remove(&stream);
+        self.pending.remove(&stream);
+        self.got_dirty.remove(&stream);
+    }
+
     /// Nothing that was said on this link before counts any more.
     pub fn forget_flows(&mut self) {
         self.flows.clear();
         self.pending.clear();
+        self.homeless.clear();
         self.ahead.forget();
         self.in_flight = 0;
     }

@@ -28,6 +28,7 @@ mod outbox;
 mod pages;
 mod parked;
 mod ping;
+mod places;
 mod presence;
 mod retained;
 mod saved;

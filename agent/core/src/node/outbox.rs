@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::{Action, Node, Settings, Write};
+use super::{Action, Node, Settings, Ticket, Write};
 use crate::broker::{Content, OfferId};
 use crate::envelope::{ContentType, SenderId, Stamp};
 use crate::mqtt::packet::Reason;
@@ -64,6 +64,23 @@ impl Own {
 }
 
 impl Node {
+    /// The network has heard a life of ours that this disk, wiped or restored, knows nothing of: what is said from now on
+    /// is of a later one.
+    pub(super) fn outlive(&mut self, heard: StreamId) {
+        let life = heard.incarnation >> 16;
+        let Some(own) = self.outbox.lanes.get_mut(&heard.lane).filter(|own| heard.is_later_life_of(own.id)) else {
+            return;
+        };
+        if life < u32::from(u16::MAX) && own.waiting.is_empty() {
+            self.life = self.life.max(life + 1);
+            own.id.incarnation = self.life << 16 | own.id.incarnation & u32::from(u16::MAX);
+            own.elsewhere = 0;
+            self.draw_sealer();
+            self.write(Write::Lives(self.life));
+            self.ticket = Ticket(self.ticket.0 + 1);
+        }
+    }
+
     /// A program's publish that was let in here. Without an `offer`, nobody waits for an answer.
     pub fn handle_offer(&mut self, offer: Option<OfferId>, message: &Content, now: Now) {
         let reason = self.take_offer(offer, message, now);
@@ -93,9 +110,13 @@ impl Node {
             self.counters.unsealed += 1;
             return Some(Reason::NOT_AUTHORIZED);
         }
-        if self.is_full() && promise.lane.is_kept() && self.settings.when_full != WhenFull::DropOldest {
+        if promise.lane.is_kept() && self.settings.when_full != WhenFull::DropOldest && self.is_full() {
             self.counters.refused_full += 1;
             self.say_full();
+            return Some(Reason::QUOTA_EXCEEDED);
+        }
+        if !self.outbox.lanes.get(&promise.lane).is_some_and(|own| self.may_begin(own.id)) {
+            self.counters.refused_full += 1;
             return Some(Reason::QUOTA_EXCEEDED);
         }
         let Some((id, seq)) = self.seal_and_append(message, promise.lane, now) else {

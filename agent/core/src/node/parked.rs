@@ -50,15 +50,19 @@ impl Node {
     pub fn handle_keyring(&mut self, keyring: Keyring, now: Now) {
         self.opener.rekey(&keyring);
         let goes_on = self.sealer.as_mut().is_some_and(|sealer| sealer.rekey(&keyring).is_ok());
-        if !goes_on {
-            // What another sealer may have used before this one, this one must not use again.
-            self.drawn += 1;
-            let salt = redraw(self.salt, self.drawn);
-            self.sealer = Sealer::new(&keyring, &self.settings.me, salt).ok();
-        }
         let ready = self.loose.parked.take(&keyring);
         self.loose.unparked.extend(ready);
         self.settings.keyring = keyring;
+        if !goes_on {
+            self.draw_sealer();
+        }
         self.settle(now);
+    }
+
+    /// Numbers that another sealer may have used before it, a new one may use again.
+    pub(super) fn draw_sealer(&mut self) {
+        self.drawn += 1;
+        let salt = redraw(self.salt, self.drawn);
+        self.sealer = Sealer::new(&self.settings.keyring, &self.settings.me, salt).ok();
     }
 }

@@ -51,8 +51,9 @@ pub struct Counters {
     pub versions_refused: u64,
     pub gaps: u64,
     pub doubted: u64,
+    /// Messages and skips of streams for which there was no place.
     pub streams_refused: u64,
-    /// Empty ones that gave way to others.
+    /// Streams that gave way to others.
     pub streams_forgotten: u64,
     pub retained_refused: u64,
 }

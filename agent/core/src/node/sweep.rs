@@ -42,6 +42,7 @@ impl Node {
                 links.iter().for_each(|id| self.owe_got(*id, stream));
             }
         }
+        self.take_in();
         self.say_room();
         self.refresh_presence(now);
     }

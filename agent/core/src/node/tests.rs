@@ -1,6 +1,7 @@
 mod change;
 mod keys;
 mod lab;
+mod limits;
 mod lives;
 mod pages;
 mod ping;
@@ -10,10 +11,7 @@ mod spill;
 
 use lab::Lab;
 
-use super::copies::Copy;
 use super::link::Side;
-use crate::stream::StreamId;
-use crate::topology::model::Lane;
 
 const WORKSHOP: &str = "
 version: 1
@@ -57,51 +55,6 @@ fn a_disk_that_stops_is_waited_for_within_bounds() {
     lab.seconds(5);
     assert!(offers.iter().all(|offer| lab.is_settled("press", *offer)));
     assert_eq!(lab.heard("office").len(), count);
-}
-
-#[test]
-fn at_the_limit_lives_that_are_over_give_way_before_those_that_go_on() {
-    let topics = "topics: [{ match: \"raw/#\", ack: memory, lane: memory }]\n";
-    let mut lab = Lab::new(&format!("{WORKSHOP}{topics}"), 1);
-    lab.want("hub", "#");
-    lab.seconds(2);
-    lab.publish("press", "raw/a", "1");
-    lab.seconds(60);
-    let press = lab.id("press");
-    let node = lab.node_mut("hub").unwrap();
-    let (goes_on, copy) = node.copies.iter().find(|(id, _)| id.sender == press).expect("it was heard");
-    let goes_on = *goes_on;
-    assert!(copy.stream.is_empty() && copy.stream.last() == 1, "it is empty, and the first in order");
-    let (me, room) = (node.me, super::STREAMS_MAX - node.copies.len());
-    for (number, sender) in (0..).zip([me, press].into_iter().cycle()).take(room) {
-        node.copies.insert(StreamId { lane: Lane::Urgent, sender, incarnation: number }, Copy::default());
-    }
-    lab.publish("office", "line/a", "2");
-    lab.seconds(1);
-    lab.publish("press", "raw/a", "3");
-    lab.seconds(1);
-    assert_eq!(lab.heard("hub"), ["raw/a 1", "line/a 2", "raw/a 3"]);
-    let node = lab.node("hub");
-    assert_eq!((node.copies.len(), node.copies[&goes_on].stream.last()), (super::STREAMS_MAX, 2));
-    assert_eq!((node.counters().streams_forgotten, node.counters().streams_refused), (1, 0));
-}
-
-#[test]
-fn at_the_limit_what_has_not_grown_for_longest_gives_way_whoever_said_it() {
-    let mut lab = Lab::new(WORKSHOP, 1);
-    let [press, office] = ["press", "office"].map(|name| lab.id(name));
-    let node = lab.node_mut("hub").unwrap();
-    let life = |sender, incarnation| StreamId { lane: Lane::Disk, sender, incarnation };
-    let mut lives = vec![(life(press, 1), 0), (life(press, 2), 7), (life(press, 3), 9), (life(press, 4), 3)];
-    lives.extend([(life(office, 1), 0), (life(office, 2), 0), (life(office, 3), 8)]);
-    node.copies = lives.iter().map(|(id, grew)| (*id, Copy { grew: *grew, ..Copy::default() })).collect();
-    // Of those from before the start, the one with most lives after it; of each machine, the last life last.
-    let order = [(press, 1), (office, 1), (office, 2), (press, 2), (press, 3), (press, 4), (office, 3)];
-    for (sender, incarnation) in order {
-        assert_eq!(node.spare_stream(), Some(life(sender, incarnation)));
-        node.copies.remove(&life(sender, incarnation));
-    }
-    assert_eq!(node.spare_stream(), None);
 }
 
 #[test]

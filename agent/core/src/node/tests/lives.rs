@@ -116,3 +116,36 @@ fn a_machine_that_has_begun_thousands_of_lives_is_heard_in_order() {
     lab.seconds(20);
     assert_eq!(lab.heard("spare"), ["line/a 1", "line/a 2", "line/a 3"]);
 }
+
+#[test]
+fn a_machine_whose_card_was_wiped_goes_on_where_the_network_has_heard_it_last() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("spare", "line/#");
+    lab.seconds(2);
+    (0..3).for_each(|_| {
+        lab.kill("press");
+        lab.start("press");
+    });
+    lab.seconds(10);
+    lab.kill("spare");
+    lab.publish("press", "line/a", "1");
+    lab.seconds(1);
+    lab.wipe("press");
+    lab.cut(&["press"], &["hub"]);
+    lab.start("press");
+    // Nobody has told it yet that it was here before.
+    lab.publish("press", "line/a", "2");
+    lab.seconds(1);
+    lab.heal();
+    lab.seconds(40);
+    lab.publish("press", "line/a", "3");
+    lab.seconds(1);
+    lab.kill("press");
+    lab.start("press");
+    lab.seconds(10);
+    lab.publish("press", "line/a", "4");
+    lab.seconds(1);
+    lab.start("spare");
+    lab.seconds(20);
+    assert_eq!(lab.heard("spare"), ["line/a 2", "line/a 1", "line/a 3", "line/a 4"]);
+}

@@ -30,8 +30,24 @@ impl Sim {
         self.everything_came_right()
     }
 
+    /// What is said now reaches whoever wants it, whatever became of the rest.
+    pub(super) fn everybody_is_heard(&mut self) -> Result<(), String> {
+        for origin in self.all.clone() {
+            for topic in ["dsk/0", "urg/0"] {
+                let text = format!("after all {origin}");
+                let offer = self.lab.publish(&origin, topic, &text);
+                self.published.push(Published { origin: origin.clone(), topic: topic.into(), text, offer });
+            }
+        }
+        self.lab.seconds(20);
+        let amnesic = std::mem::take(&mut self.amnesic);
+        let arrived = self.published.iter().try_for_each(|message| self.arrived(message));
+        self.amnesic = amnesic;
+        arrived
+    }
+
     /// An acknowledged message has reached every machine that wanted it.
-    fn arrived(&self, message: &Published) -> Result<(), String> {
+    pub(super) fn arrived(&self, message: &Published) -> Result<(), String> {
         let settled = self.lab.machines[&message.origin].settled.contains(&message.offer);
         let promised = match message.topic.split('/').next() {
             // On the origin's disk first, then on those of two brokers, if there are two.

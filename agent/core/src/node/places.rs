@@ -1,0 +1,175 @@
+//! A machine keeps track of so many streams and no more: which of them gives way to another, and what is said to whoever
+//! brings one for which there is no place.
+//!
+//! An empty one gives way first. Where all of those that are over still wait for somebody, the machine that has begun most
+//! lives gives up one of its own, counted. The other side goes on without it, and is asked for it when there is a place.
+
+use std::cmp::Reverse;
+
+use super::copies::Copy;
+use super::link::{Link, LinkId};
+use super::{Node, STREAMS_MAX, Write};
+use crate::frame::Frame;
+use crate::stream::{StreamId, Weight};
+use crate::topology::model::WhenFull;
+
+/// Why there is no place for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Homeless {
+    /// It gave way to another.
+    LetGo,
+    /// It came, and no other gave way. As soon as one does, it is asked for.
+    Refused,
+}
+
+impl Node {
+    /// The copy of a stream, a new one where there is none. `None`: there is no place for it.
+    pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
+        if !self.copies.contains_key(&id) {
+            if self.copies.len() >= self.settings.streams_max {
+                self.forget_stream(self.gives_way(id)?);
+            }
+            self.begin_life(id);
+        }
+        self.copies.get_mut(&id)
+    }
+
+    /// Whether there is a copy, or may be one at nobody's expense.
+    pub(super) fn has_place(&self, id: StreamId) -> bool {
+        let has_room = self.copies.len() < self.settings.streams_max;
+        has_room || self.copies.contains_key(&id) || self.spare_stream().is_some_and(|spare| self.is_over(spare))
+    }
+
+    fn is_over(&self, id: StreamId) -> bool {
+        id.sender == self.me || self.copies.get(&id).is_some_and(|copy| copy.is_over)
+    }
+
+    /// Other brokers get all of the earlier lives before anything of this one.
+    fn begin_life(&mut self, id: StreamId) {
+        let mut earlier = Vec::new();
+        for (life, copy) in self.copies.range_mut(id.lives_up_to_it()) {
+            copy.is_over = true;
+            earlier.push(*life);
+        }
+        let is_over = self.copies.range(id.lives_from_it()).next().is_some();
+        let grew = self.count_growth();
+        self.copies.insert(id, Copy { is_over, grew, ..Copy::default() });
+        self.ask_for(id);
+        for link in self.links.values_mut().filter(|link| link.is_broker && link.ready) {
+            link.pending.extend(&earlier);
+        }
+    }
+
+    fn forget_stream(&mut self, id: StreamId) {
+        let Some(copy) = self.copies.remove(&id) else { return };
+        self.weight.note(copy.stream.weight(), Weight::default());
+        self.counters.streams_forgotten += 1;
+        self.counters.dropped_full += copy.stream.len() as u64;
+        self.links.values_mut().for_each(|link| link.forget_flow(id));
+        // Who was told that it is here waits for it no longer.
+        let brokers = self.links.iter().filter(|(_, link)| link.is_broker && link.ready && self.settings.is_broker());
+        for broker in brokers.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.say_homeless(broker, id, Homeless::LetGo);
+        }
+        // If it comes anew, nothing of it is on disk.
+        self.unstored.retain(|(_, stream, _)| *stream != id);
+        self.write(Write::Forget(id));
+        if let Some(doubt) = self.doubts.remove(&id) {
+            self.doubt_is_over(id, doubt.origin);
+        }
+    }
+
+    /// An empty one that is waited for by nobody: of a life that is over, ours too, and only where there is none one that
+    /// may yet go on; that which has not grown for longest, and of those from before our start the one longest over.
+    pub(super) fn spare_stream(&self) -> Option<StreamId> {
+        let (mut machine, mut later_lives) = (None, 0);
+        let aged = self.copies.iter().rev().map(|(id, copy)| {
+            let before = machine.replace((id.lane, id.sender));
+            later_lives = if before == machine { later_lives + 1 } else { 0 };
+            (*id, copy, later_lives)
+        });
+        let spare = aged.filter(|(id, copy, _)| {
+            copy.stream.is_empty() && !self.outbox.is_current(*id) && !self.doubts.contains_key(id)
+        });
+        let by_age = |(id, copy, later): &(StreamId, &Copy, usize)| {
+            (*later == 0 && id.sender != self.me, copy.grew, Reverse(*later))
+        };
+        spare.min_by_key(by_age).map(|(id, ..)| id)
+    }
+
+    /// Where no life that is over is empty, whoever has begun most of them gives up one, so that a machine that starts again
+    /// and again is at nobody's expense. `None`: that would be the newcomer's, which has been given up before.
+    fn gives_way(&self, newcomer: StreamId) -> Option<StreamId> {
+        let spare = self.spare_stream();
+        if spare.is_some_and(|spare| self.is_over(spare)) {
+            return spare;
+        }
+        let mut all: Vec<StreamId> = self.copies.keys().copied().collect();
+        all.insert(all.partition_point(|id| *id < newcomer), newcomer);
+        let lives = all.chunk_by(|one, next| next.is_later_life_of(*one)).filter(|lives| lives.len() > 1);
+        let lives = lives.filter(|lives| lives.first().is_some_and(|id| self.may_give_up(*id)));
+        let Some(lives) = lives.min_by_key(|lives| Reverse(lives.len())) else { return spare };
+        let (_, over) = lives.split_last()?;
+        let over = over.iter().filter(|id| over.first() != Some(&newcomer) && !self.outbox.is_current(**id));
+        over.filter_map(|id| Some((self.copies.get(id)?.grew, *id))).min().map(|(_, id)| id)
+    }
+
+    /// What only we may have is refused before anything of it is given up, unless the topology wants it otherwise.
+    fn may_give_up(&self, id: StreamId) -> bool {
+        id.sender != self.me || self.settings.is_broker() || self.settings.when_full == WhenFull::DropOldest
+    }
+
+    /// Whether this life of ours may begin a stream. A client that reached nobody in many lives leaves room for the others.
+    pub(super) fn may_begin(&self, id: StreamId) -> bool {
+        let full = |copies: usize| copies >= self.settings.streams_max / 2;
+        let waiting =
+            || self.copies.iter().filter(|(id, copy)| id.sender == self.me && !copy.stream.is_empty()).count();
+        self.may_give_up(id) || self.copies.contains_key(&id) || !full(waiting())
+    }
+
+    /// There is no place for it. Whoever has it keeps it and goes on: what stood behind it would stand still otherwise.
+    pub(super) fn pass_over(&mut self, id: LinkId, stream: StreamId) {
+        self.counters.streams_refused += 1;
+        self.say_homeless(id, stream, Homeless::Refused);
+    }
+
+    fn say_homeless(&mut self, id: LinkId, stream: StreamId, why: Homeless) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.forget_flow(stream);
+        if link.homeless.len() < STREAMS_MAX {
+            link.homeless.insert(stream, why);
+        }
+        self.say_frame(id, &Frame::Gone { stream });
+    }
+
+    /// Whoever was told that there is no place for it may bring it now.
+    fn ask_for(&mut self, stream: StreamId) {
+        let asked = self.links.iter_mut().filter_map(|(id, link)| link.homeless.remove(&stream).map(|_| *id));
+        for id in asked.collect::<Vec<_>>() {
+            self.say_frame(id, &Frame::Need { stream, from: 1 });
+        }
+    }
+
+    /// What was refused is taken in as soon as an empty one can give way.
+    pub(super) fn take_in(&mut self) {
+        let refused = |link: &Link| {
+            link.homeless.iter().filter(|(_, why)| **why == Homeless::Refused).map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        for stream in self.links.values().flat_map(refused).collect::<Vec<_>>() {
+            if !self.has_place(stream) {
+                return;
+            }
+            self.copy(stream);
+        }
+    }
+
+    /// Until the link is made anew, or more is said in it, it is as if the other side had all of it.
+    pub(super) fn gone_comes(&mut self, id: LinkId, stream: StreamId) {
+        let last = self.copies.get(&stream).map(|copy| copy.stream.last());
+        match (self.links.get_mut(&id), last) {
+            (Some(link), Some(last)) if link.flows.contains_key(&stream) => link.restart(stream, last),
+            (Some(link), None) => link.forget_flow(stream),
+            (Some(_), Some(_)) | (None, _) => {}
+        }
+    }
+}
