@@ -1,6 +1,6 @@
 //! The streams that this machine has a copy of, and who else has how much of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::link::LinkId;
 use super::{Held, Node, Progress, Ticket, UNSTORED_MAX, Write};
@@ -148,10 +148,15 @@ impl Node {
         self.ticket = Ticket(self.ticket.0 + 1);
         self.unstored.push_back((self.ticket, id, progress));
         if self.unstored.len() > UNSTORED_MAX {
-            let mut newest = BTreeSet::new();
+            // The newest of each stream, and every second one before it: a disk that is far behind is heard of all the same.
+            let mut stays = BTreeMap::new();
             let all = std::mem::take(&mut self.unstored).into_iter().rev();
-            let of_each = all.filter(|(_, id, progress)| newest.insert((*id, matches!(progress, Progress::Copy(_)))));
-            self.unstored = of_each.collect::<Vec<_>>().into_iter().rev().collect();
+            let thinned = all.filter(|(_, id, progress)| {
+                let stays = stays.entry((*id, progress.is_of_copy())).or_insert(false);
+                *stays = !*stays;
+                *stays
+            });
+            self.unstored = thinned.collect::<Vec<_>>().into_iter().rev().collect();
         }
     }
 

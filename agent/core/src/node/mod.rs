@@ -89,7 +89,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const DOUBT_MAX: Duration = Duration::from_secs(600);
 /// Streams that a machine keeps track of: of a hundred machines, the last few boots and lanes.
 const STREAMS_MAX: usize = 4_096;
-/// Steps on their way to the disk. With more, only the newest of each stream is told of: a disk that has stopped may make
+/// Steps on their way to the disk. With more, every second one of each stream is told of: a disk that has stopped may make
 /// them any number.
 const UNSTORED_MAX: usize = 4 * STREAMS_MAX;
 

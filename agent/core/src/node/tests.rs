@@ -58,6 +58,26 @@ fn a_disk_that_stops_is_waited_for_within_bounds() {
 }
 
 #[test]
+fn a_disk_that_is_far_behind_all_the_while_is_heard_of_all_the_same() {
+    let topics = "topics: [{ match: \"line/#\", ack: memory, lane: disk }]\n";
+    let mut lab = Lab::new(&format!("{WORKSHOP}{topics}"), 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    lab.stop_disk("press");
+    let publish = |lab: &mut Lab, count| (0..count).for_each(|_| _ = lab.publish("press", "line/temp", "21"));
+    let behind = super::UNSTORED_MAX / 2 * 3;
+    publish(&mut lab, behind);
+    // From now on it stores one for each that comes.
+    for _ in 0..5 {
+        lab.store_some("press", behind / 4);
+        publish(&mut lab, behind / 4);
+    }
+    let node = lab.node("press");
+    let stored: u64 = node.copies.values().map(|copy| copy.stream.stored()).sum();
+    assert!(node.unstored.len() <= super::UNSTORED_MAX && stored >= behind as u64, "{stored}");
+}
+
+#[test]
 fn agents_of_neighbouring_versions_live_together_and_no_others() {
     use crate::frame::{Frame, Hello, VERSION, encode};
     for (version, refused) in [(VERSION - 1, 0), (VERSION, 0), (VERSION + 1, 0), (VERSION + 2, 1)] {

@@ -247,6 +247,13 @@ impl Lab {
         waits.into_iter().for_each(|stored| self.later(FSYNC, stored));
     }
 
+    /// It has come to so many more of the commits that were asked for.
+    pub fn store_some(&mut self, name: &str, count: usize) {
+        let waits = self.machines.get_mut(name).unwrap().disk.stopped.as_mut().unwrap();
+        let some: Vec<Event> = waits.drain(..count).collect();
+        some.into_iter().for_each(|stored| self.happen(stored));
+    }
+
     pub fn cut(&mut self, one: &[&str], other: &[&str]) {
         for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
             self.block(a, b);
