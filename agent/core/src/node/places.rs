@@ -124,7 +124,7 @@ impl Node {
         let full = |copies: usize| copies >= self.settings.streams_max / 2;
         let waiting =
             || self.copies.iter().filter(|(id, copy)| id.sender == self.me && !copy.stream.is_empty()).count();
-        self.may_give_up(id) || self.copies.contains_key(&id) || !full(waiting())
+        !id.lane.is_kept() || self.may_give_up(id) || self.copies.contains_key(&id) || !full(waiting())
     }
 
     /// There is no place for it. Whoever has it keeps it and goes on: what stood behind it would stand still otherwise.
