@@ -226,6 +226,8 @@ pub struct Broker {
     open_count_max: usize,
     ids_assigned: u64,
     meter: Meter,
+    /// Not before this it is looked for those who take nothing, though the memory is full.
+    relief_due: Now,
     /// Of all packets that are not yet whole.
     input_bytes: usize,
     sweep_armed: bool,
@@ -264,6 +266,7 @@ impl Broker {
             open_count_max: 0,
             ids_assigned: 0,
             meter: Meter::default(),
+            relief_due: now,
             input_bytes: 0,
             sweep_armed: false,
             stopping: false,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::deliver::may_hear;
 use super::filter_tree::target;
 use super::message::{Content, Place, Shared};
-use super::session::{Granted, Ids, Queued, Session, Waiter};
+use super::session::{Granted, Ids, Pace, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
 use super::{Broker, Flow, PATIENCE, Timer, message, outward};
@@ -343,11 +343,15 @@ impl Broker {
         let limits = &self.settings.limits;
         let Some(session) = self.sessions.get_mut(who) else { return };
         let moving = session.is_moving();
-        if session.conn.is_none() && queued.qos == QoS::AtMostOnce {
+        if !moving && queued.qos == QoS::AtMostOnce {
+            self.counters.dropped_qos0 += u64::from(session.conn.is_some());
             return;
         }
         let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
         let memory_bytes_max = if moving { limits.memory_bytes_max } else { stored_bytes_max(limits) };
+        if self.memory_bytes() > memory_bytes_max && now >= self.relief_due {
+            self.forget_the_deaf(now);
+        }
         if full || self.memory_bytes() > memory_bytes_max {
             if queued.qos == QoS::AtMostOnce {
                 self.counters.dropped_qos0 += 1;
@@ -377,6 +381,19 @@ impl Broker {
         session.push(queued);
         if let Some(conn) = session.conn {
             self.ask_transmit(conn);
+        }
+    }
+
+    /// The memory is full: nobody waits for a client that has taken nothing for too long, and what it need not get is let
+    /// go of.
+    fn forget_the_deaf(&mut self, now: Now) {
+        self.relief_due = now.after(PATIENCE);
+        for who in self.sessions.keys() {
+            let Some(session) = self.sessions.get_mut(who) else { continue };
+            if session.is_moving() && !session.queue.is_empty() && session.progress.after(PATIENCE) <= now {
+                session.pace = Pace::Stalled;
+                self.counters.dropped_qos0 += session.drop_qos0();
+            }
         }
     }
 

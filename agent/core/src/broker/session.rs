@@ -105,7 +105,7 @@ pub enum Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     Moving,
-    /// It took nothing for too long with a full queue; `when_full` applies until it has caught up.
+    /// It took nothing for too long while its queue or the memory was full; `when_full` applies until it has caught up.
     Stalled,
 }
 
@@ -233,6 +233,14 @@ impl Session {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.size();
         Some(queued)
+    }
+
+    /// Let go of what is promised to nobody; says how much that was.
+    pub fn drop_qos0(&mut self) -> u64 {
+        let before = self.queue.len();
+        self.queue.retain(|queued| queued.qos != QoS::AtMostOnce);
+        self.queue_bytes = self.queue.iter().map(|queued| queued.message.size()).sum();
+        (before - self.queue.len()) as u64
     }
 
     #[must_use]

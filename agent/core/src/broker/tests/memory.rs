@@ -310,3 +310,31 @@ fn what_was_sent_and_not_acknowledged_obeys_the_rights_of_now_too() {
     assert_eq!(bench.broker.counters().dropped_rights, 1);
     assert_eq!(bench.broker.memory_bytes(), 0);
 }
+
+#[test]
+fn clients_that_take_nothing_leave_the_memory_to_those_who_do() {
+    let mut bench = Bench::limited(|limits| (limits.memory_bytes_max, limits.queue_bytes_max) = (100_000, 40_000));
+    away(&mut bench, "away", "kept");
+    let from = bench.client(V5, "p");
+    let reader = bench.client(V311, "r");
+    bench.subscribe(reader, "#", Q0);
+    // A message each, so that nothing is shared.
+    let deaf: Vec<ConnId> = (0..5).map(|number| bench.client(V311, &format!("deaf{number}"))).collect();
+    deaf.iter().enumerate().for_each(|(number, conn)| bench.subscribe(*conn, &format!("t/{number}"), Q0));
+    let text = "x".repeat(1_000);
+    let mut heard = 0;
+    for round in 0..600 {
+        bench.publish(from, message(&format!("t/{}", round % 5), &text, Q0, 0));
+        heard += bench.messages(reader).len();
+        bench.wait(std::time::Duration::from_millis(20));
+    }
+    // For a second at the most after the memory was full.
+    assert!(heard > 600 - 60, "{heard}");
+    flood(&mut bench, from, "kept", 20, 1_000);
+    assert_eq!(back(&mut bench, "away").len(), 20);
+    assert!(bench.broker.memory_bytes() < 100_000, "{}", bench.broker.memory_bytes());
+    // Who begins to take something again is served again.
+    bench.take_all(deaf[0]);
+    bench.publish(from, message("t/0", "again", Q0, 0));
+    assert_eq!(bench.messages(deaf[0]).len(), 1);
+}
