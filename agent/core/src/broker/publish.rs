@@ -349,7 +349,7 @@ impl Broker {
         }
         let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
         let memory_bytes_max = if moving { limits.memory_bytes_max } else { stored_bytes_max(limits) };
-        if self.memory_bytes() > memory_bytes_max && now >= self.relief_due {
+        if self.memory_bytes() > limits.memory_bytes_max && now >= self.relief_due {
             self.forget_the_deaf(now);
         }
         if full || self.memory_bytes() > memory_bytes_max {
@@ -384,15 +384,17 @@ impl Broker {
         }
     }
 
-    /// The memory is full: nobody waits for a client that has taken nothing for too long, and what it need not get is let
-    /// go of.
+    /// The memory is full: what nobody has promised to a client that has taken nothing for too long is let go of. One that
+    /// nothing was promised to gets no more before it has caught up.
     fn forget_the_deaf(&mut self, now: Now) {
         self.relief_due = now.after(PATIENCE);
         for who in self.sessions.keys() {
             let Some(session) = self.sessions.get_mut(who) else { continue };
             if session.is_moving() && !session.queue.is_empty() && session.progress.after(PATIENCE) <= now {
-                session.pace = Pace::Stalled;
                 self.counters.dropped_qos0 += session.drop_qos0();
+                if !session.holds_something() {
+                    session.pace = Pace::Stalled;
+                }
             }
         }
     }
@@ -497,7 +499,7 @@ pub(super) fn cost(size: u64, places: usize) -> u64 {
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {
     let Some(session) = sessions.get(who) else { return false };
-    session.conn.is_some() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
+    session.is_moving() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
 }
 
 fn one(granted: Granted) -> (QoS, bool, Ids) {

@@ -142,6 +142,21 @@ impl Node {
         self.settle(now);
     }
 
+    /// What was asked for of a stream that is not here any more is for nobody.
+    pub(super) fn forget_fetches(&mut self, id: StreamId) {
+        let asked = self.fetches.open.extract_if(.., |_, asked| asked.stream == id);
+        for (number, asked) in asked.collect::<Vec<_>>() {
+            let ahead = match asked.reader {
+                Reader::Link(link) => self.links.get_mut(&link).map(|link| &mut link.ahead),
+                Reader::Programs => Some(&mut self.ahead),
+            };
+            if let Some(ahead) = ahead.filter(|ahead| ahead.asked == Some(number)) {
+                ahead.forget();
+                self.wake(asked.reader);
+            }
+        }
+    }
+
     fn wake(&mut self, reader: Reader) {
         match reader {
             Reader::Link(link) => self.ask_transmit(link),

@@ -49,22 +49,28 @@ impl Node {
 
     fn put_gots(&mut self, id: LinkId, out: &mut Vec<u8>, end: usize) {
         while out.len() < end
-            && let Some(stream) = self.links.get_mut(&id).and_then(|link| link.got_dirty.pop_first())
+            && let Some(stream) = self.links.get(&id).and_then(|link| link.got_dirty.first().copied())
         {
-            let stable = self.stable(stream);
-            let to_origin = self.links.get(&id).is_some_and(|link| link.sender == stream.sender);
-            let Some(copy) = self.copies.get_mut(&stream) else { continue };
-            if to_origin {
-                // Less than before, where a disk was wiped: then it is told once more when it is as much again.
-                copy.stable_said = stable;
-            }
-            let (received, stored) = if self.settings.is_broker() {
-                (copy.stream.last(), copy.stream.stored())
-            } else {
-                (copy.delivered, copy.synced)
-            };
-            encode(&Frame::Got(Got { stream, received, stored, stable }), out);
+            self.put_got(id, stream, out);
         }
+    }
+
+    /// How far a stream is here, if that is owed.
+    pub(super) fn put_got(&mut self, id: LinkId, stream: StreamId, out: &mut Vec<u8>) {
+        let stable = self.stable(stream);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let owed = link.got_dirty.remove(&stream);
+        let Some(copy) = self.copies.get_mut(&stream).filter(|_| owed) else { return };
+        if link.sender == stream.sender {
+            // Less than before, where a disk was wiped: then it is told once more when it is as much again.
+            copy.stable_said = stable;
+        }
+        let (received, stored) = if self.settings.is_broker() {
+            (copy.stream.last(), copy.stream.stored())
+        } else {
+            (copy.delivered, copy.synced)
+        };
+        encode(&Frame::Got(Got { stream, received, stored, stable }), out);
     }
 
     /// Between brokers: behind a beat nothing is left to tell of what had grown before it.

@@ -280,7 +280,7 @@ impl Node {
         link.restart(stream, upto);
         if is_broker {
             self.note_claim(stream, upto);
-            self.outlive(stream);
+            self.note_heard(stream);
         }
         if let Some(copy) = self.copies.get_mut(&stream) {
             if is_broker {
@@ -305,7 +305,7 @@ impl Node {
         let sender = link.sender;
         if let Attached::Naming { fresh } = was {
             link.attached = Attached::Yes;
-            if fresh == Fresh::New {
+            if fresh == Fresh::New || self.gave_up {
                 link.walk = Some("".into());
             }
             self.begin_with_now(id, fresh);

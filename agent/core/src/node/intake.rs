@@ -39,7 +39,7 @@ impl Node {
         let stream = StreamId::of(&header);
         let seq = header.stamp.seq;
         let Some(allowed) = self.weigh_record(id, stream, carried.topic) else { return };
-        if self.is_doubted(id, stream) {
+        if self.is_passed_over(id, stream) || self.is_doubted(id, stream) {
             return;
         }
         let added = if allowed {
@@ -79,7 +79,7 @@ impl Node {
             self.counters.frames_refused += 1;
             return;
         }
-        if self.is_doubted(id, stream) {
+        if self.is_passed_over(id, stream) || self.is_doubted(id, stream) {
             return;
         }
         let added = self.skip(stream, from, to, Some(id));
@@ -92,10 +92,12 @@ impl Node {
         let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
         let doubted = !by_broker && self.doubts.range(stream.lives_up_to_it()).next().is_some();
         if doubted {
-            // It is asked for again when the doubt is over.
-            self.copy(stream);
+            // It is asked for again when the doubt is over, unless that is given up for it.
+            if self.copy(stream).is_none() {
+                self.pass_over(id, stream);
+            }
         }
-        doubted
+        doubted && (!self.copies.contains_key(&stream) || self.doubts.range(stream.lives_up_to_it()).next().is_some())
     }
 
     /// The other side has forgotten what came before, since it is safe elsewhere. We may be the ones who do not have it
@@ -107,6 +109,9 @@ impl Node {
             return;
         }
         let by_broker = link.is_broker;
+        if self.is_passed_over(id, stream) {
+            return;
+        }
         let Some(copy) = self.copy(stream) else { return self.pass_over(id, stream) };
         let from = copy.stream.last() + 1;
         if upto < from {
@@ -192,7 +197,8 @@ impl Node {
         // A broker may have more of a stream than we do, by another road. Who else has more than there is, errs.
         let received = if is_broker { got.received } else { got.received.min(last) };
         // What another broker holds counts also for a stream that comes here only later.
-        let begins = is_broker && self.has_place(got.stream);
+        let is_homeless = link.let_go.contains(&got.stream) || link.refused.contains(&got.stream);
+        let begins = is_broker && !is_homeless && self.has_place(got.stream);
         let Some(link) = self.links.get_mut(&id) else { return };
         if begins || link.flows.contains_key(&got.stream) {
             link.answered(got.stream, received);

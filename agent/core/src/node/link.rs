@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::STREAMS_MAX;
 use super::facts::Kind;
 use super::fetch::Ahead;
-use super::places::Homeless;
 use crate::envelope::SenderId;
 use crate::frame::Fresh;
 use crate::home::Pulse;
@@ -66,8 +66,10 @@ pub struct Link {
     pub flows: BTreeMap<StreamId, Flow>,
     /// Streams with something that may be for it.
     pub pending: BTreeSet<StreamId>,
-    /// Streams that it was told we have no place for.
-    pub homeless: BTreeMap<StreamId, Homeless>,
+    /// Streams that came and found no place. As soon as there is one, they are asked for.
+    pub refused: BTreeSet<StreamId>,
+    /// Streams that gave way to others. If they come again, they are asked for.
+    pub let_go: BTreeSet<StreamId>,
     pub in_flight: u64,
     /// What was read back for it.
     pub ahead: Ahead,
@@ -123,7 +125,8 @@ impl Link {
             ready: false,
             flows: BTreeMap::new(),
             pending: BTreeSet::new(),
-            homeless: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            let_go: BTreeSet::new(),
             in_flight: 0,
             ahead: Ahead::default(),
             got_dirty: BTreeSet::new(),
@@ -163,6 +166,27 @@ impl Link {
         }
     }
 
+    /// The other side is told that there is no place for it.
+    pub fn note_refused(&mut self, stream: StreamId) {
+        if self.refused.len() < STREAMS_MAX {
+            self.refused.insert(stream);
+        }
+    }
+
+    /// The same of one that was here. Of too many, some are asked for only when the link is made anew.
+    pub fn note_let_go(&mut self, stream: StreamId) {
+        if self.let_go.len() >= STREAMS_MAX {
+            self.let_go.pop_first();
+        }
+        self.let_go.insert(stream);
+    }
+
+    /// Whether the other side was told that there is no place for it.
+    pub fn take_homeless(&mut self, stream: StreamId) -> bool {
+        let was_refused = self.refused.remove(&stream);
+        self.let_go.remove(&stream) || was_refused
+    }
+
     /// A stream that is not here any more.
     pub fn forget_flow(&mut self, stream: StreamId) {
         self.restart(stream, 0);
@@ -175,7 +199,8 @@ impl Link {
     pub fn forget_flows(&mut self) {
         self.flows.clear();
         self.pending.clear();
-        self.homeless.clear();
+        self.refused.clear();
+        self.let_go.clear();
         self.ahead.forget();
         self.in_flight = 0;
     }

@@ -166,6 +166,8 @@ pub struct Node {
     /// How often any of them grew.
     growths: u64,
     doubts: BTreeMap<StreamId, Doubt>,
+    /// Messages were given up for want of places.
+    gave_up: bool,
     outbox: Outbox,
     facts: Facts,
     /// What other machines want to hear.
@@ -253,6 +255,7 @@ impl Node {
             copies: BTreeMap::new(),
             growths: 0,
             doubts: BTreeMap::new(),
+            gave_up: false,
             outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),
             interests: BTreeMap::new(),

@@ -15,6 +15,9 @@ use crate::stream::{Record, StreamId, Weight};
 use crate::time::Now;
 use crate::topology::model::{Ack, Lane, WhenFull};
 
+/// No life beyond this is believed: half of all are left to whoever goes on from there.
+const LIFE_MAX: u32 = 1 << 15;
+
 #[derive(Debug)]
 pub struct Outbox {
     lanes: BTreeMap<Lane, Own>,
@@ -30,6 +33,8 @@ struct Own {
     waiting: VecDeque<Waiting>,
     /// On at least one broker's disk.
     elsewhere: u64,
+    /// The newest life of ours that others have named.
+    heard: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,19 +64,24 @@ impl Outbox {
 
 impl Own {
     fn new(id: StreamId) -> Self {
-        Self { id, waiting: VecDeque::new(), elsewhere: 0 }
+        Self { id, waiting: VecDeque::new(), elsewhere: 0, heard: 0 }
     }
 }
 
 impl Node {
-    /// The network has heard a life of ours that this disk, wiped or restored, knows nothing of: what is said from now on
-    /// is of a later one.
-    pub(super) fn outlive(&mut self, heard: StreamId) {
-        let life = heard.incarnation >> 16;
-        let Some(own) = self.outbox.lanes.get_mut(&heard.lane).filter(|own| heard.is_later_life_of(own.id)) else {
-            return;
-        };
-        if life < u32::from(u16::MAX) && own.waiting.is_empty() {
+    /// The network has heard a life of ours that this disk, wiped or restored, may know nothing of.
+    pub(super) fn note_heard(&mut self, heard: StreamId) {
+        if let Some(own) = self.outbox.lanes.get_mut(&heard.lane).filter(|own| heard.is_later_life_of(own.id)) {
+            own.heard = own.heard.max(heard.incarnation);
+            self.outlive(heard.lane);
+        }
+    }
+
+    /// Once nobody waits for anything of this life, what is said from then on is of one after all that was heard.
+    fn outlive(&mut self, lane: Lane) {
+        let Some(own) = self.outbox.lanes.get_mut(&lane) else { return };
+        let life = own.heard >> 16;
+        if own.heard > own.id.incarnation && life < LIFE_MAX && own.waiting.is_empty() {
             self.life = self.life.max(life + 1);
             own.id.incarnation = self.life << 16 | own.id.incarnation & u32::from(u16::MAX);
             own.elsewhere = 0;
@@ -115,8 +125,10 @@ impl Node {
             self.say_full();
             return Some(Reason::QUOTA_EXCEEDED);
         }
-        if !self.outbox.lanes.get(&promise.lane).is_some_and(|own| self.may_begin(own.id)) {
+        self.outlive(promise.lane);
+        if !self.has_begun(promise.lane) {
             self.counters.refused_full += 1;
+            self.say_full();
             return Some(Reason::QUOTA_EXCEEDED);
         }
         let Some((id, seq)) = self.seal_and_append(message, promise.lane, now) else {
@@ -132,6 +144,12 @@ impl Node {
         }
         self.settle_offers(id);
         None
+    }
+
+    /// Whether there is a stream for it, or place for one.
+    fn has_begun(&mut self, lane: Lane) -> bool {
+        let id = self.outbox.lanes.get(&lane).map(|own| own.id);
+        id.is_some_and(|id| self.may_begin(id) && self.copy(id).is_some())
     }
 
     /// Whether anybody on another machine is to get it. Before the network was ever heard of, everything is.
@@ -244,7 +262,8 @@ impl Node {
     }
 
     pub(super) fn say_room(&mut self) {
-        if self.outbox.full_said && has_room(self.weight, &self.settings) {
+        let may_begin = || self.outbox.lanes.values().all(|own| self.may_begin(own.id));
+        if self.outbox.full_said && has_room(self.weight, &self.settings) && may_begin() {
             self.outbox.full_said = false;
             self.actions.push_back(Action::OutwardRoom(true));
         }

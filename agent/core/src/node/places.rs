@@ -7,20 +7,11 @@
 use std::cmp::Reverse;
 
 use super::copies::Copy;
-use super::link::{Link, LinkId};
-use super::{Node, STREAMS_MAX, Write};
+use super::link::LinkId;
+use super::{Node, Write};
 use crate::frame::Frame;
 use crate::stream::{StreamId, Weight};
 use crate::topology::model::WhenFull;
-
-/// Why there is no place for a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Homeless {
-    /// It gave way to another.
-    LetGo,
-    /// It came, and no other gave way. As soon as one does, it is asked for.
-    Refused,
-}
 
 impl Node {
     /// The copy of a stream, a new one where there is none. `None`: there is no place for it.
@@ -37,10 +28,14 @@ impl Node {
     /// Whether there is a copy, or may be one at nobody's expense.
     pub(super) fn has_place(&self, id: StreamId) -> bool {
         let has_room = self.copies.len() < self.settings.streams_max;
-        has_room || self.copies.contains_key(&id) || self.spare_stream().is_some_and(|spare| self.is_over(spare))
+        // One that was asked for and has not come yet makes no room for the next.
+        let has_come = |spare: StreamId| self.copies.get(&spare).is_some_and(|copy| copy.stream.last() > 0);
+        let spare = || self.spare_stream().is_some_and(|spare| self.may_be_missed(spare) && has_come(spare));
+        has_room || self.copies.contains_key(&id) || spare()
     }
 
-    fn is_over(&self, id: StreamId) -> bool {
+    /// Nobody goes on with an empty stream of a life that is over, or of ours.
+    fn may_be_missed(&self, id: StreamId) -> bool {
         id.sender == self.me || self.copies.get(&id).is_some_and(|copy| copy.is_over)
     }
 
@@ -61,16 +56,32 @@ impl Node {
     }
 
     fn forget_stream(&mut self, id: StreamId) {
+        self.say_the_last(id);
         let Some(copy) = self.copies.remove(&id) else { return };
         self.weight.note(copy.stream.weight(), Weight::default());
         self.counters.streams_forgotten += 1;
         self.counters.dropped_full += copy.stream.len() as u64;
-        self.links.values_mut().for_each(|link| link.forget_flow(id));
-        // Who was told that it is here waits for it no longer.
-        let brokers = self.links.iter().filter(|(_, link)| link.is_broker && link.ready && self.settings.is_broker());
-        for broker in brokers.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.say_homeless(broker, id, Homeless::LetGo);
+        // Something retained may have been among it.
+        self.gave_up |= !copy.stream.is_empty();
+        let was_asked_for = copy.stream.last() == 0;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let Some(known) = self.links.get_mut(&link) else { continue };
+            if !known.is_broker && known.flows.contains_key(&id) && !copy.stream.is_empty() {
+                known.walk.get_or_insert_default();
+            }
+            known.forget_flow(id);
+            // Who was told that it is here waits for it no longer.
+            if known.is_broker && known.greeted && self.settings.is_broker() {
+                if was_asked_for {
+                    known.note_refused(id);
+                } else {
+                    known.note_let_go(id);
+                }
+                self.say_frame(link, &Frame::Gone { stream: id });
+            }
+            self.ask_transmit(link);
         }
+        self.forget_fetches(id);
         // If it comes anew, nothing of it is on disk.
         self.unstored.retain(|(_, stream, _)| *stream != id);
         self.write(Write::Forget(id));
@@ -79,8 +90,18 @@ impl Node {
         }
     }
 
+    /// What others are owed of it they are told while it is known.
+    fn say_the_last(&mut self, id: StreamId) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            let mut out = Vec::new();
+            self.put_got(link, id, &mut out);
+            self.say(link, &out);
+        }
+    }
+
     /// An empty one that is waited for by nobody: of a life that is over, ours too, and only where there is none one that
-    /// may yet go on; that which has not grown for longest, and of those from before our start the one longest over.
+    /// may yet go on, or that has yet to come; that which has not grown for longest, and of those from before our start the
+    /// one longest over.
     pub(super) fn spare_stream(&self) -> Option<StreamId> {
         let (mut machine, mut later_lives) = (None, 0);
         let aged = self.copies.iter().rev().map(|(id, copy)| {
@@ -92,7 +113,8 @@ impl Node {
             copy.stream.is_empty() && !self.outbox.is_current(*id) && !self.doubts.contains_key(id)
         });
         let by_age = |(id, copy, later): &(StreamId, &Copy, usize)| {
-            (*later == 0 && id.sender != self.me, copy.grew, Reverse(*later))
+            let goes_on = *later == 0 && id.sender != self.me;
+            (goes_on, copy.stream.last() == 0, copy.grew, Reverse(*later))
         };
         spare.min_by_key(by_age).map(|(id, ..)| id)
     }
@@ -101,7 +123,7 @@ impl Node {
     /// and again is at nobody's expense. `None`: that would be the newcomer's, which has been given up before.
     fn gives_way(&self, newcomer: StreamId) -> Option<StreamId> {
         let spare = self.spare_stream();
-        if spare.is_some_and(|spare| self.is_over(spare)) {
+        if spare.is_some_and(|spare| self.may_be_missed(spare)) {
             return spare;
         }
         let mut all: Vec<StreamId> = self.copies.keys().copied().collect();
@@ -109,8 +131,11 @@ impl Node {
         let lives = all.chunk_by(|one, next| next.is_later_life_of(*one)).filter(|lives| lives.len() > 1);
         let lives = lives.filter(|lives| lives.first().is_some_and(|id| self.may_give_up(*id)));
         let Some(lives) = lives.min_by_key(|lives| Reverse(lives.len())) else { return spare };
+        if lives.first() == Some(&newcomer) {
+            return None;
+        }
         let (_, over) = lives.split_last()?;
-        let over = over.iter().filter(|id| over.first() != Some(&newcomer) && !self.outbox.is_current(**id));
+        let over = over.iter().filter(|id| !self.outbox.is_current(**id));
         over.filter_map(|id| Some((self.copies.get(id)?.grew, *id))).min().map(|(_, id)| id)
     }
 
@@ -127,24 +152,28 @@ impl Node {
         !id.lane.is_kept() || self.may_give_up(id) || self.copies.contains_key(&id) || !full(waiting())
     }
 
-    /// There is no place for it. Whoever has it keeps it and goes on: what stood behind it would stand still otherwise.
-    pub(super) fn pass_over(&mut self, id: LinkId, stream: StreamId) {
-        self.counters.streams_refused += 1;
-        self.say_homeless(id, stream, Homeless::Refused);
+    /// Whether there was no place for it when it came by this link. Whoever has it keeps it and goes on: what stands behind
+    /// it would stand still otherwise.
+    pub(super) fn is_passed_over(&mut self, id: LinkId, stream: StreamId) -> bool {
+        let refused = self.links.get(&id).is_some_and(|link| link.refused.contains(&stream));
+        let passed_over = refused && !self.copies.contains_key(&stream);
+        if passed_over {
+            self.pass_over(id, stream);
+        }
+        passed_over
     }
 
-    fn say_homeless(&mut self, id: LinkId, stream: StreamId, why: Homeless) {
+    pub(super) fn pass_over(&mut self, id: LinkId, stream: StreamId) {
+        self.counters.streams_refused += 1;
         let Some(link) = self.links.get_mut(&id) else { return };
         link.forget_flow(stream);
-        if link.homeless.len() < STREAMS_MAX {
-            link.homeless.insert(stream, why);
-        }
+        link.note_refused(stream);
         self.say_frame(id, &Frame::Gone { stream });
     }
 
     /// Whoever was told that there is no place for it may bring it now.
     fn ask_for(&mut self, stream: StreamId) {
-        let asked = self.links.iter_mut().filter_map(|(id, link)| link.homeless.remove(&stream).map(|_| *id));
+        let asked = self.links.iter_mut().filter_map(|(id, link)| link.take_homeless(stream).then_some(*id));
         for id in asked.collect::<Vec<_>>() {
             self.say_frame(id, &Frame::Need { stream, from: 1 });
         }
@@ -152,10 +181,8 @@ impl Node {
 
     /// What was refused is taken in as soon as an empty one can give way.
     pub(super) fn take_in(&mut self) {
-        let refused = |link: &Link| {
-            link.homeless.iter().filter(|(_, why)| **why == Homeless::Refused).map(|(id, _)| *id).collect::<Vec<_>>()
-        };
-        for stream in self.links.values().flat_map(refused).collect::<Vec<_>>() {
+        let refused: Vec<StreamId> = self.links.values().flat_map(|link| &link.refused).copied().collect();
+        for stream in refused {
             if !self.has_place(stream) {
                 return;
             }
@@ -166,10 +193,18 @@ impl Node {
     /// Until the link is made anew, or more is said in it, it is as if the other side had all of it.
     pub(super) fn gone_comes(&mut self, id: LinkId, stream: StreamId) {
         let last = self.copies.get(&stream).map(|copy| copy.stream.last());
-        match (self.links.get_mut(&id), last) {
-            (Some(link), Some(last)) if link.flows.contains_key(&stream) => link.restart(stream, last),
-            (Some(link), None) => link.forget_flow(stream),
-            (Some(_), Some(_)) | (None, _) => {}
+        let Some(link) = self.links.get_mut(&id) else { return };
+        match (link.flows.get(&stream), last) {
+            (Some(flow), Some(last)) => {
+                if flow.acked < last {
+                    // What is retained may be among what it goes without.
+                    link.walk.get_or_insert_default();
+                }
+                link.restart(stream, last);
+            }
+            (_, None) => link.forget_flow(stream),
+            (None, Some(_)) => {}
         }
+        self.ask_transmit(id);
     }
 }

@@ -338,3 +338,50 @@ fn clients_that_take_nothing_leave_the_memory_to_those_who_do() {
     bench.publish(from, message("t/0", "again", Q0, 0));
     assert_eq!(bench.messages(deaf[0]).len(), 1);
 }
+
+#[test]
+fn a_group_goes_on_without_the_one_who_takes_nothing() {
+    let mut bench = with_memory(100_000);
+    let (from, deaf) = (bench.client(V5, "p"), bench.client(V5, "deaf"));
+    let reader = bench.client(V5, "reader");
+    [deaf, reader].iter().for_each(|conn| bench.subscribe(*conn, "$share/group/job", Q0));
+    bench.subscribe(deaf, "all", Q0);
+    let text = "x".repeat(1_000);
+    for _ in 0..200 {
+        bench.publish(from, message("all", &text, Q0, 0));
+        bench.wait(std::time::Duration::from_millis(20));
+    }
+    for _ in 0..20 {
+        bench.publish(from, message("job", "x", Q0, 0));
+    }
+    assert_eq!(bench.messages(reader).len(), 20);
+}
+
+#[test]
+fn who_acknowledges_slowly_while_others_fill_the_memory_misses_nothing_that_was_promised() {
+    let mut bench = with_memory(100_000);
+    bench.broker.handle_settings(
+        crate::broker::Settings { when_full: WhenFull::DropNewest, ..settings_with_memory(100_000) },
+        bench.now,
+    );
+    away(&mut bench, "away", "kept");
+    let (from, deaf) = (bench.client(V5, "p"), bench.client(V5, "deaf"));
+    let slow = bench.connect(Connect { receive_max: std::num::NonZeroU16::new(1), ..hello(V5, "slow") });
+    bench.subscribe(deaf, "all", Q0);
+    bench.subscribe(slow, "slow", Q1);
+    flood(&mut bench, from, "kept", 200, 1_000);
+    let lost = bench.broker.counters().dropped_full;
+    let text = "x".repeat(1_000);
+    let mut heard = 0;
+    for number in 1..=300 {
+        bench.publish(from, message("all", &text, Q0, 0));
+        if number % 50 == 10 {
+            bench.publish(from, message("slow", "x", Q1, number));
+        }
+        if number % 150 == 0 {
+            heard += bench.take_all(slow).len();
+        }
+        bench.wait(std::time::Duration::from_millis(20));
+    }
+    assert_eq!((heard, bench.broker.counters().dropped_full), (6, lost));
+}

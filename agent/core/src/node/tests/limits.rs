@@ -132,3 +132,40 @@ fn at_the_limit_what_has_not_grown_for_longest_gives_way_whoever_said_it() {
     }
     assert_eq!(node.spare_stream(), None);
 }
+
+#[test]
+fn what_was_refused_is_taken_in_life_by_life_when_there_is_a_place() {
+    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    lab.kill("office");
+    a_life_each(&mut lab, "press", 0..4);
+    lab.kill("spare");
+    a_life_each(&mut lab, "press", 4..10);
+    lab.start("spare");
+    lab.node_mut("spare").unwrap().settings.streams_max = 100;
+    lab.seconds(40);
+    let link = |lab: &Lab| lab.node("hub").links.values().find(|link| link.is_broker).map(|link| link.refused.len());
+    assert_eq!(link(&lab), Some(4));
+    lab.start("office");
+    lab.seconds(60);
+    let mut heard = lab.heard("office");
+    heard.sort();
+    assert_eq!((heard, link(&lab)), (expected(0..10), Some(0)));
+}
+
+#[test]
+fn a_place_that_is_refused_costs_no_numbers() {
+    let mut lab = Lab::with_limits(&format!("{WORKSHOP}store: {{ when_full: drop-newest }}\n"), 1, 64 << 10, 2);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    lab.cut(&["press"], &["hub", "spare"]);
+    lab.refusals_are_fine = true;
+    a_life_each(&mut lab, "press", 0..3);
+    assert_eq!((lab.node("press").counters().refused_full, lab.node("press").counters().unsealed), (1, 0));
+    lab.heal();
+    lab.seconds(60);
+    lab.publish("press", "line/a", "3");
+    lab.seconds(1);
+    assert_eq!(lab.heard("office"), expected([0, 3].into_iter()));
+}
