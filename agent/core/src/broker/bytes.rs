@@ -10,9 +10,10 @@
 //!
 //! All of them begin with `b`. Numbers are big-endian, a session is a u64.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use super::filter_tree::GroupMark;
 use super::inward::sound_props;
 use super::message::{Content, Message, Shared};
 use super::saved::{Dead, Saved, Standing, Waiting, Will, Write};
@@ -127,7 +128,9 @@ fn read_key(key: &[u8], bytes: &[u8]) -> Option<Write> {
         b'n' => Write::Numbers(number(&mut value)?),
         b's' => Write::Session { session: number(&mut key)?, standing: standing(&mut value)? },
         b'u' => {
-            Write::Subscribed { session: number(&mut key)?, filter: filter(key.rest())?, granted: granted(&mut value)? }
+            let (session, filter) = (number(&mut key)?, filter(key.rest())?);
+            let granted = granted(&filter, &mut value)?;
+            Write::Subscribed { session, filter, granted }
         }
         b't' => Write::Taken { session: number(&mut key)?, number: number(&mut key)? },
         b'x' => Write::Failed { session: number(&mut key)?, number: number(&mut key)?, times: value.u32()? },
@@ -224,34 +227,37 @@ fn standing(from: &mut Reader<'_>) -> Option<Standing> {
 
 fn put_granted(out: &mut Vec<u8>, granted: &Granted) {
     let options = granted.options;
-    out.push(flags(&[options.no_local, options.retain_as_published, granted.shared]) << 2 | options.qos as u8);
+    out.push(flags(&[options.no_local, options.retain_as_published, granted.group.is_some()]) << 2 | options.qos as u8);
     out.push(options.retain_handling as u8);
     put_option(out, granted.id.map(u32::to_be_bytes));
 }
 
-fn granted(from: &mut Reader<'_>) -> Option<Granted> {
-    let (qos, [no_local, retain_as_published, shared]) = qos_and_flags(from.u8()?)?;
+fn granted(filter: &str, from: &mut Reader<'_>) -> Option<Granted> {
+    let (qos, [no_local, retain_as_published, _]) = qos_and_flags(from.u8()?)?;
     let all = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
     let number = from.u8()?;
     let retain_handling = all.into_iter().find(|one| *one as u8 == number)?;
     let options = SubscribeOptions { qos, no_local, retain_as_published, retain_handling };
-    Some(Granted { options, id: option(from)?.map(u32::from_be_bytes), shared })
+    Some(Granted { options, id: option(from)?.map(u32::from_be_bytes), group: GroupMark::of(filter) })
 }
 
 fn put_waiting(out: &mut Vec<u8>, waiting: &Waiting) {
     out.extend_from_slice(&waiting.message.to_be_bytes());
-    out.push(flags(&[waiting.retain, waiting.shared, waiting.ahead]) << 2 | waiting.qos as u8);
+    out.push(flags(&[waiting.retain, false, waiting.ahead, waiting.group.is_some()]) << 2 | waiting.qos as u8);
     out.extend_from_slice(&waiting.turn.to_be_bytes());
+    out.extend(waiting.group.iter().flat_map(|group| group.0.get().to_be_bytes()));
     waiting.ids.iter().for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
 }
 
 fn waiting(from: &mut Reader<'_>) -> Option<Waiting> {
     let message = from.u64()?;
-    let (qos, [retain, shared, ahead]) = qos_and_flags(from.u8()?)?;
+    // That there is a group was once all that was written of it.
+    let (qos, [retain, _, ahead, names_group]) = qos_and_flags(from.u8()?)?;
     let turn = from.u64()?;
+    let group = if names_group { Some(GroupMark(NonZeroU32::new(from.u32()?)?)) } else { None };
     let (ids, rest) = from.rest().as_chunks::<4>();
     let ids = ids.iter().map(|id| u32::from_be_bytes(*id)).collect();
-    rest.is_empty().then_some(Waiting { message, qos, retain, shared, ahead, turn, ids })
+    rest.is_empty().then_some(Waiting { message, qos, retain, group, ahead, turn, ids })
 }
 
 fn put_dead(out: &mut Vec<u8>, dead: &Dead) {

@@ -33,6 +33,8 @@ pub struct Connection {
     /// `Action::Transmit` is out and has not been followed up.
     pub transmit_asked: bool,
     pub paused: bool,
+    /// Of all who wait with a publish, who has the smaller number waits longer; 0 where nobody does.
+    pub waits_since: u64,
     /// How much of the input was searched for acknowledgements, while a publish waits.
     pub looked_at: usize,
     /// The shell was asked to read no more.
@@ -93,6 +95,7 @@ impl Connection {
             input_counted: 0,
             transmit_asked: false,
             paused: false,
+            waits_since: 0,
             looked_at: 0,
             pause_told: false,
             answer_bytes_max: usize::MAX,

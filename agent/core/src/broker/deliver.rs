@@ -302,7 +302,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.has_room(limits.queue_len_max, limits.queue_bytes_max) {
             session.pace = Pace::Moving;
-            let waiting = std::mem::take(&mut session.waiting);
+            let waiting = session.whose_turn();
             self.go_on(waiting);
         }
     }

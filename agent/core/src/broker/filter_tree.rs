@@ -1,6 +1,9 @@
 //! Who subscribed to what: a tree by topic level. Knows nothing of sessions but their keys.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use sha2::{Digest, Sha256};
 
 use super::table::Key;
 
@@ -79,6 +82,20 @@ impl<S> Default for FilterTree<S> {
 pub struct Target<'a> {
     pub group: Option<&'a str>,
     pub filter: &'a str,
+}
+
+/// Which group of those that a session is in: the same on every machine and in every life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMark(pub NonZeroU32);
+
+impl GroupMark {
+    /// `None` of a filter that is not shared.
+    #[must_use]
+    pub fn of(written: &str) -> Option<Self> {
+        target(written)?.group?;
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(written));
+        Some(Self(NonZeroU32::MIN | u32::from_be_bytes([a, b, c, d])))
+    }
 }
 
 /// `$share/GROUP/FILTER` taken apart; `None` where it is malformed.

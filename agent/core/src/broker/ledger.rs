@@ -142,7 +142,7 @@ impl Ledger {
             message: message.kept.number.get(),
             qos: queued.qos,
             retain: queued.retain,
-            shared: queued.shared,
+            group: queued.group,
             ahead,
             turn: queued.turn,
             ids: queued.ids.as_slice().into(),

@@ -232,8 +232,10 @@ pub struct Broker {
     input_bytes: usize,
     sweep_armed: bool,
     stopping: bool,
-    /// Connections that may be read again, with input that waits.
-    resumed: Vec<Key>,
+    /// Connections that may be read again, with input that waits, by since when it does.
+    resumed: BTreeSet<(u64, Key)>,
+    /// How often anybody began to wait.
+    waits: u64,
     /// Kept between publishes, so that routing allocates nothing.
     found: Vec<(Key, Granted)>,
 }
@@ -270,7 +272,8 @@ impl Broker {
             input_bytes: 0,
             sweep_armed: false,
             stopping: false,
-            resumed: Vec::new(),
+            resumed: BTreeSet::new(),
+            waits: 0,
             found: Vec::new(),
         };
         broker.restore(saved, now);
@@ -450,7 +453,7 @@ impl Broker {
         self.close(conn, Reason::KEEP_ALIVE_TIMEOUT, now);
     }
 
-    /// A full queue that has stood still for too long holds up nobody any more.
+    /// What has stood still for too long holds up nobody any more, unless it is full and may lose nothing.
     fn stall(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.stall_at = None;
@@ -463,8 +466,10 @@ impl Broker {
             self.timers.insert((due, Timer::Stall(key)));
             return;
         }
+        let limits = &self.settings.limits;
+        let has_room = session.has_room(limits.queue_len_max, limits.queue_bytes_max);
         session.pace = Pace::Stalled;
-        if self.settings.when_full != WhenFull::Block {
+        if has_room || self.settings.when_full != WhenFull::Block {
             let waiting = std::mem::take(&mut session.waiting);
             self.go_on(waiting);
         }

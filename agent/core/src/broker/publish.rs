@@ -1,7 +1,6 @@
 //! PUBLISH in: rights, acknowledgement, routing to those who subscribed, and what happens when one of them has no room.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::deliver::may_hear;
@@ -15,7 +14,6 @@ use crate::mqtt::packet::{Ack as Answer, Packet, PacketId, Publish, QoS, Reason,
 use crate::mqtt::{encode_plain_ack, props, put_others};
 use crate::promise::{end, promise};
 use crate::time::Now;
-use crate::topic;
 use crate::topology::model::{Ack, Limits, WhenFull};
 
 /// Properties of a PUBLISH that concern only the hop it came by.
@@ -146,28 +144,16 @@ impl Broker {
     /// What a session left behind that had come to it as one of a group goes to another of the group, if that is not
     /// what MQTT 5 4.8.2 forbids: a QoS 2 message that was sent already.
     pub(super) fn hand_on(&mut self, subscriptions: &BTreeMap<Box<str>, Granted>, left: Vec<Queued>, now: Now) {
-        // Copies of one message stand side by side, one for each group.
-        let (mut before, mut copies) = (None, 0);
         for queued in left {
-            if !queued.shared || queued.qos == QoS::AtMostOnce {
-                continue;
-            }
-            let this = Rc::as_ptr(&queued.message);
-            copies = if before == Some(this) { copies + 1 } else { 0 };
-            before = Some(this);
-            let mut groups = subscriptions
-                .keys()
-                .filter_map(|filter| target(filter))
-                .filter(|to| to.group.is_some() && topic::matches(to.filter, &queued.message.topic));
+            let Some(group) = queued.group.filter(|_| queued.qos != QoS::AtMostOnce) else { continue };
+            let of_group = subscriptions.iter().find(|(_, granted)| granted.group == Some(group));
             let (sessions, limits) = (&self.sessions, &self.settings.limits);
             let mut pick = |who: Key, _: Granted| has_room(sessions, limits, who);
-            let next = groups.nth(copies).and_then(|to| self.tree.member(to, &mut pick));
-            let Some((who, granted)) = next else {
-                continue;
-            };
+            let next = of_group.and_then(|(filter, _)| target(filter)).and_then(|to| self.tree.member(to, &mut pick));
+            let Some((who, granted)) = next else { continue };
             let (qos, retain, ids) = one(granted);
             let (qos, retain) = (queued.message.qos.min(qos), queued.message.retain && retain);
-            self.enqueue(who, Queued { retain, ids, shared: true, ..Queued::new(queued.message, qos) }, now);
+            self.enqueue(who, Queued { retain, ids, group: granted.group, ..Queued::new(queued.message, qos) }, now);
         }
     }
 
@@ -233,7 +219,8 @@ impl Broker {
             session.waiting.push(who);
         }
         if session.stall_at.is_none() {
-            let at = session.progress.after(PATIENCE).max(now);
+            let since = if session.is_moving() { session.progress } else { now };
+            let at = since.after(PATIENCE).max(now);
             session.stall_at = Some(at);
             self.timers.insert((at, Timer::Stall(full)));
         }
@@ -322,14 +309,17 @@ impl Broker {
             // Several subscriptions of one session that match make one message, at the best QoS of them.
             let earlier = found.get(..index).unwrap_or(&[]);
             let own = publisher == Some(*who);
-            let passed_over = |by: &Granted| by.shared || own && by.options.no_local;
-            if !granted.shared && earlier.iter().any(|(other, by)| other == who && !passed_over(by)) {
+            let passed_over = |by: &Granted| by.group.is_some() || own && by.options.no_local;
+            if granted.group.is_none() && earlier.iter().any(|(other, by)| other == who && !passed_over(by)) {
                 continue;
             }
-            let (qos, retain, ids) = if granted.shared { one(*granted) } else { together(found, *who, publisher) };
+            let (qos, retain, ids) = match granted.group {
+                Some(_) => one(*granted),
+                None => together(found, *who, publisher),
+            };
             let queued = Queued {
                 retain: message.retain && retain,
-                shared: granted.shared,
+                group: granted.group,
                 ids,
                 ..Queued::new(Place::new(message.clone()), message.qos.min(qos))
             };
@@ -513,7 +503,7 @@ fn one(granted: Granted) -> (QoS, bool, Ids) {
 /// The best QoS, any wish to see the retain flag, and all identifiers of one session's plain subscriptions.
 fn together(found: &[(Key, Granted)], who: Key, publisher: Option<Key>) -> (QoS, bool, Ids) {
     let (mut qos, mut retain, mut ids) = (QoS::AtMostOnce, false, Ids::default());
-    for (_, granted) in found.iter().filter(|(other, granted)| *other == who && !granted.shared) {
+    for (_, granted) in found.iter().filter(|(other, granted)| *other == who && granted.group.is_none()) {
         if granted.options.no_local && publisher == Some(who) {
             continue;
         }

@@ -210,7 +210,8 @@ impl Broker {
     /// Leave what comes in where it is; but for too much of it, reading goes on.
     pub(super) fn leave_waiting(&mut self, conn: Key) {
         if let Some(connection) = self.conns.get_mut(conn) {
-            connection.paused = true;
+            self.waits += 1;
+            (connection.paused, connection.waits_since) = (true, self.waits);
         }
     }
 
@@ -225,19 +226,25 @@ impl Broker {
     }
 
     pub(super) fn resume(&mut self, conn: Key) {
-        self.resumed.push(conn);
+        let since = self.conns.get(conn).map_or(0, |connection| connection.waits_since);
+        self.resumed.insert((since, conn));
     }
 
-    /// Deal with the input of connections that may be read again. Each may let others go on.
+    /// Deal with the input of connections that may be read again, who waits longest first: one alone may take all the room
+    /// that there is, and those whom it left none keep their places before it. Each may let others go on.
     pub(super) fn settle(&mut self, now: Now) {
-        while let Some(conn) = self.resumed.pop() {
+        while let Some((since, conn)) = self.resumed.pop_first() {
             let Some(connection) = self.conns.get_mut(conn) else { continue };
             if !connection.paused || matches!(connection.phase, Phase::Closing) {
                 continue;
             }
-            connection.paused = false;
+            (connection.paused, connection.waits_since) = (false, 0);
+            let let_in = self.counters.publishes_received;
             self.process_input(conn, &[], now);
             let Some(connection) = self.conns.get_mut(conn) else { continue };
+            if connection.waits_since > 0 && self.counters.publishes_received == let_in {
+                connection.waits_since = since;
+            }
             if connection.pause_told && !connection.paused {
                 connection.pause_told = false;
                 self.actions.push_back(Action::ResumeReading(ConnId(conn)));

@@ -146,9 +146,9 @@ impl Broker {
 }
 
 fn queued(waiting: Waiting, message: &Shared, kept: Kept, failed: u32) -> Queued {
-    let Waiting { qos, retain, shared, turn, ids, message: _, ahead: _ } = waiting;
+    let Waiting { qos, retain, group, turn, ids, message: _, ahead: _ } = waiting;
     let mut all = Ids::default();
     ids.iter().for_each(|id| all.add(*id));
     let message = Place::new(message.clone());
-    Queued { retain, shared, ids: all, turn, kept: Some(kept), again: true, failed, ..Queued::new(message, qos) }
+    Queued { retain, group, ids: all, turn, kept: Some(kept), again: true, failed, ..Queued::new(message, qos) }
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::filter_tree::GroupMark;
 use super::message::Shared;
 use super::session::Granted;
 use crate::mqtt::packet::{PacketId, QoS, Reason};
@@ -131,8 +132,8 @@ pub struct Waiting {
     pub message: u64,
     pub qos: QoS,
     pub retain: bool,
-    /// It came by a shared subscription.
-    pub shared: bool,
+    /// Of the shared subscription that it came by.
+    pub group: Option<GroupMark>,
     /// It goes before those that do not.
     pub ahead: bool,
     /// What its packet identifier is worked out from.

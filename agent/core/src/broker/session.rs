@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::filter_tree::GroupMark;
 use super::flights::Flights;
 use super::ledger::Kept;
 use super::message::Place;
@@ -18,7 +19,8 @@ use crate::time::Now;
 pub struct Granted {
     pub options: SubscribeOptions,
     pub id: Option<u32>,
-    pub shared: bool,
+    /// Where it is shared.
+    pub group: Option<GroupMark>,
 }
 
 /// A message that waits for its turn.
@@ -27,8 +29,8 @@ pub struct Queued {
     pub message: Place,
     pub qos: QoS,
     pub retain: bool,
-    /// It came by a shared subscription.
-    pub shared: bool,
+    /// Of the shared subscription that it came by.
+    pub group: Option<GroupMark>,
     /// Identifiers of the subscriptions that it matched.
     pub ids: Ids,
     /// Which it is of those that its session was ever to be sent at QoS 1 and 2; 0 at QoS 0.
@@ -48,7 +50,7 @@ impl Queued {
             message,
             qos,
             retain: false,
-            shared: false,
+            group: None,
             ids: Ids::default(),
             turn: 0,
             kept: None,
@@ -262,6 +264,19 @@ impl Session {
     #[must_use]
     pub fn has_room(&self, len_max: u32, bytes_max: u64) -> bool {
         self.queue.len() <= len_max as usize / 2 && self.queue_bytes <= bytes_max / 2
+    }
+
+    /// Who of those who wait may go on. Programs here would take all the room there is before anybody afar hears of it: so
+    /// it is the turn of either by themselves, as long as more room will come.
+    #[must_use]
+    pub fn whose_turn(&mut self) -> Vec<Waiter> {
+        let comes_from_afar = |who: &Waiter| *who == Waiter::Inward;
+        let count = match self.waiting.iter().position(comes_from_afar) {
+            Some(0) if self.holds_something() => 1,
+            Some(before) if self.holds_something() => before,
+            Some(_) | None => self.waiting.len(),
+        };
+        self.waiting.drain(..count).collect()
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::filter_tree::target;
+use super::filter_tree::{GroupMark, target};
 use super::session::{Granted, RetainedWalk};
 use super::table::Key;
 use super::why::Words;
@@ -47,7 +47,7 @@ impl Broker {
             self.want_figures(now);
         }
         let Some(known) = self.sessions.get_mut(session) else { return Reason::UNSPECIFIED };
-        let granted = Granted { options: wanted.options, id, shared: to.group.is_some() };
+        let granted = Granted { options: wanted.options, id, group: GroupMark::of(wanted.filter) };
         let before = known.subscriptions.insert(wanted.filter.into(), granted);
         if let Some(number) = known.durable().filter(|_| before != Some(granted)) {
             self.ledger.write(Write::Subscribed { session: number, filter: wanted.filter.into(), granted });

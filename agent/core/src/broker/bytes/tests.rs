@@ -27,7 +27,7 @@ fn waiting(message: u64) -> Waiting {
         message,
         qos: QoS::AtLeastOnce,
         retain: false,
-        shared: true,
+        group: GroupMark::of("$share/g/a/#"),
         ahead: true,
         turn: 9,
         ids: [1, 268_435_455].into(),
@@ -53,9 +53,9 @@ fn all() -> Vec<Write> {
         Write::Subscribed {
             session: 1,
             filter: "$share/g/a/#".into(),
-            granted: Granted { options, id: None, shared: true },
+            granted: Granted { options, id: None, group: GroupMark::of("$share/g/a/#") },
         },
-        Write::Subscribed { session: 1, filter: "b".into(), granted: Granted { options, id: Some(7), shared: false } },
+        Write::Subscribed { session: 1, filter: "b".into(), granted: Granted { options, id: Some(7), group: None } },
         Write::Unsubscribed { session: 1, filter: "b".into() },
         Write::Message { number: 3, message: message("a/b") },
         Write::Message { number: 4, message: message("é") },
@@ -107,6 +107,18 @@ fn every_kind_of_write_is_read_back_as_it_was() {
         writes.iter().cloned().for_each(|write| replayed.apply(write));
         assert_eq!(read(&kept(writes)), (replayed, 0), "after {:?}", writes.last());
     }
+}
+
+#[test]
+fn of_what_waits_since_before_groups_were_named_only_the_group_is_not_known() {
+    let mut store = kept(&[Write::Queued { session: 1, number: 5, waiting: waiting(3) }]);
+    let row = store.rows.get_mut(&of(b'q', 1)[..]).unwrap();
+    let named = row.remove(&5).unwrap();
+    let flags_of_then = [named[8] & !(8 << 2) | 2 << 2];
+    row.insert(5, [&named[..8], &flags_of_then, &named[9..17], &named[21..]].concat());
+    let (saved, refused) = read(&store);
+    let queued = &saved.sessions[&1].queue[&5].waiting;
+    assert_eq!((queued, refused), (&Waiting { group: None, ..waiting(3) }, 0));
 }
 
 #[test]

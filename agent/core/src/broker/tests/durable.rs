@@ -97,7 +97,7 @@ impl Broker {
 }
 
 fn nothing() -> Waiting {
-    Waiting { message: 0, qos: Q0, retain: false, shared: false, ahead: false, turn: 0, ids: Box::default() }
+    Waiting { message: 0, qos: Q0, retain: false, group: None, ahead: false, turn: 0, ids: Box::default() }
 }
 
 fn keep(saved: &mut Saved, session: u64, queued: &Queued) {
@@ -109,7 +109,7 @@ fn keep(saved: &mut Saved, session: u64, queued: &Queued) {
         message: queued.message.kept.number.get(),
         qos: queued.qos,
         retain: queued.retain,
-        shared: queued.shared,
+        group: queued.group,
         turn: queued.turn,
         ids: queued.ids.as_slice().into(),
         ahead: false,
@@ -524,5 +524,5 @@ fn what_does_not_fit_together_is_passed_over_and_taken_off_the_disk() {
 }
 
 fn granted() -> crate::broker::Granted {
-    crate::broker::Granted { options: SubscribeOptions::default(), id: None, shared: false }
+    crate::broker::Granted { options: SubscribeOptions::default(), id: None, group: None }
 }

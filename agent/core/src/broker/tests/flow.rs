@@ -100,3 +100,22 @@ fn portions_that_come_while_a_publish_waits_are_dealt_with_in_order() {
         assert_eq!(got, want, "portions of {size}");
     }
 }
+
+#[test]
+fn who_waits_longest_for_room_goes_first() {
+    let mut bench = Bench::limited(|limits| limits.queue_len_max = 10);
+    let to = bench.client(V5, "to");
+    bench.subscribe(to, "t", Q1);
+    for name in ["a", "b", "c", "d"] {
+        let from = bench.client(V5, name);
+        let mut bytes = Vec::new();
+        for number in 1..=200 {
+            encode(&Packet::Publish(message("t", name, Q1, number)), V5, &mut bytes).unwrap();
+        }
+        bench.bytes(from, &bytes);
+    }
+    let heard = bench.take_all(to);
+    let by = |name| heard[..100].iter().filter(|heard| *heard == name).count();
+    assert!(["a", "b", "c", "d"].map(by).iter().all(|count| *count >= 20), "{heard:?}");
+    assert_eq!(heard.len(), 800);
+}

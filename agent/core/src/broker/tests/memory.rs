@@ -385,3 +385,20 @@ fn who_acknowledges_slowly_while_others_fill_the_memory_misses_nothing_that_was_
     }
     assert_eq!((heard, bench.broker.counters().dropped_full), (6, lost));
 }
+
+#[test]
+fn who_waits_for_memory_behind_somebody_who_stands_still_and_may_lose_nothing_tries_again_and_loses_nothing() {
+    let mut bench = with_memory(10_000);
+    bench.broker.handle_settings(
+        crate::broker::Settings { when_full: WhenFull::Block, ..settings_with_memory(10_000) },
+        bench.now,
+    );
+    let from = bench.client(V311, "p");
+    let slow = bench.connect(Connect { receive_max: std::num::NonZeroU16::new(1), ..hello(V5, "slow") });
+    bench.subscribe(slow, "t", Q1);
+    flood(&mut bench, from, "t", 20, 1_000);
+    bench.wait(std::time::Duration::from_secs(20));
+    assert!(bench.broker.memory_bytes() < 12_000, "not all have room");
+    let heard = bench.take_all(slow).len();
+    assert_eq!((heard, bench.broker.counters().dropped_full), (20, 0));
+}

@@ -17,7 +17,7 @@ use crate::mqtt::decode;
 use crate::mqtt::packet::{Ack, Connect, Packet, Props, Publish, QoS, RetainHandling, SubscribeOptions, Version, Will};
 use crate::topology::model::WhenFull;
 
-use reference::{Reference, Sent, Stored, Wish};
+use reference::{Reference, Sent, Stored, Wish, number};
 
 const PROMPT: [bool; 4] = [true, true, false, false];
 const VERSIONS: [Version; 4] = [V5, V311, V5, V311];
@@ -334,6 +334,7 @@ impl Play {
         let counters = self.bench.broker.counters();
         let dropped = (counters.dropped_full, counters.dropped_qos0);
         self.reference.pass(self.bench.now);
+        let mut retained: BTreeMap<&'static str, Vec<Sent>> = BTreeMap::new();
         for (who, version) in VERSIONS.into_iter().enumerate() {
             let Some(conn) = self.clients[who].conn else { continue };
             if self.bench.closed.contains(&conn) {
@@ -347,11 +348,20 @@ impl Play {
             });
             while self.clients[who].pending.len() > waiting {
                 match self.clients[who].pending.pop_front() {
-                    Some(Pending::Publish(sent, id)) => self.reference.publish(&sent, id, refused.contains(&id)),
+                    Some(Pending::Publish(sent, id)) => {
+                        self.reference.publish(&sent, id, refused.contains(&id));
+                        if sent.retain {
+                            retained.entry(sent.topic).or_default().push(sent);
+                        }
+                    }
                     Some(Pending::Release(id)) => self.reference.release(who, id),
                     None => {}
                 }
             }
+        }
+        for (topic, all) in retained {
+            let found = self.bench.broker.retained.get(topic).map(|message| number(&message.payload));
+            self.reference.one_was_last(&all, found.flatten());
         }
         if dropped.0 != self.dropped.0 {
             self.reference.limit_took(back);
@@ -578,7 +588,7 @@ fn judge(settings: Settings, ops: &[Op]) -> Judged {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everyone_gets_what_is_owed_and_nothing_else(settings in tight(), ops in ops()) {

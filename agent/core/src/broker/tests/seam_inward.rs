@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bench::*;
 use super::seam::joined;
 use crate::broker::{Action, ConnId, Inward, NoRoom, Retain, Settings};
-use crate::mqtt::packet::{Publish, QoS, SubscribeOptions};
+use crate::mqtt::packet::{Packet, Publish, QoS, SubscribeOptions};
 use crate::mqtt::props::{self, Prop, PropsBuf};
 use crate::topology::model::WhenFull;
 
@@ -396,4 +396,41 @@ fn whatever_properties_come_in_only_sound_ones_go_out() {
     bench.take(Inward { props: &bytes, ..inward("t", "x") });
     let content = r#"Text(3, "text/plain")"#;
     assert_eq!(bench.message(conn).props, [content, "Binary(9, [99])", r#"Pair("k", "v")"#, r#"Pair("k", "v")"#]);
+}
+
+#[test]
+fn what_comes_from_other_machines_gets_its_share_of_a_queue_that_a_program_here_keeps_full() {
+    gets_its_share(Bench::limited(|limits| (limits.queue_len_max, limits.inflight_max) = (16, 4)));
+}
+
+#[test]
+fn what_comes_from_other_machines_gets_its_share_of_the_memory_that_a_program_here_keeps_full() {
+    gets_its_share(Bench::limited(|limits| (limits.memory_bytes_max, limits.inflight_max) = (8_000, 4)));
+}
+
+fn gets_its_share(mut bench: Bench) {
+    let (from, to) = (bench.client(V311, "from"), bench.client(V5, "to"));
+    bench.subscribe(to, "t", Q1);
+    let mut bytes = Vec::new();
+    for number in 1..=400 {
+        crate::mqtt::encode(&Packet::Publish(message("t", "here", Q1, number)), V311, &mut bytes).unwrap();
+    }
+    bench.bytes(from, &bytes);
+    while bench.inward(inward("t", "afar")).is_ok() {}
+    let try_again = |bench: &mut Bench| {
+        if bench.may_try_again() {
+            while bench.inward(inward("t", "afar")).is_ok() {}
+        }
+    };
+    let mut heard = Vec::new();
+    while heard.len() < 300 {
+        for message in bench.messages(to) {
+            try_again(&mut bench);
+            heard.push(String::from_utf8(message.payload).unwrap());
+            bench.send(to, &Packet::PubAck(ack(message.id)));
+            try_again(&mut bench);
+        }
+    }
+    let afar = heard.iter().filter(|heard| *heard == "afar").count();
+    assert!((60..240).contains(&afar), "{afar} of {}", heard.len());
 }

@@ -237,6 +237,35 @@ fn mqtt5_4_8_2_unacknowledged_messages_of_a_lost_member_go_to_another() {
     assert_eq!(got, ["0", "1", "2", "3"]);
 }
 
+#[test]
+fn mqtt5_4_8_2_what_a_lost_member_had_of_one_group_goes_to_no_other() {
+    let mut bench = Bench::new();
+    let from = bench.client(V5, "p");
+    let (gone, same, other) = (bench.client(V5, "a"), bench.client(V5, "b"), bench.client(V5, "c"));
+    bench.subscribe(gone, "$share/g/t/#", Q1);
+    bench.publish(from, message("t", "x", Q1, 1));
+    assert_eq!(bench.message(gone).payload, b"x");
+    bench.subscribe(same, "$share/g/t/#", Q1);
+    // These match the message too, and came after it.
+    [gone, other].iter().for_each(|conn| bench.subscribe(*conn, "$share/g/#", Q1));
+    bench.drop_socket(gone);
+    assert_eq!((bench.take_all(same), bench.take_all(other)), (vec!["x".to_owned()], vec![]));
+}
+
+#[test]
+fn mqtt5_4_8_2_of_two_groups_only_the_one_that_was_promised_something_gets_it_again() {
+    let mut bench = Bench::new();
+    let from = bench.client(V5, "p");
+    let (gone, once, twice) = (bench.client(V5, "a"), bench.client(V5, "b"), bench.client(V5, "c"));
+    bench.subscribe(gone, "$share/a/t", Q0);
+    bench.subscribe(gone, "$share/b/t", Q1);
+    bench.publish(from, message("t", "x", Q1, 1));
+    bench.subscribe(once, "$share/a/t", Q1);
+    bench.subscribe(twice, "$share/b/t", Q1);
+    bench.drop_socket(gone);
+    assert_eq!((bench.take_all(once), bench.take_all(twice)), (vec![], vec!["x".to_owned()]));
+}
+
 fn narrow() -> Settings {
     let mut settings = settings();
     settings.local.rights = Rights { publish: only(&["out/#"]), subscribe: only(&["in/#", "out/+"]) };

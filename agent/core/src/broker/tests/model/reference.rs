@@ -56,7 +56,8 @@ struct GroupCopy {
     topic: &'static str,
     sent_qos: QoS,
     sent_retain: bool,
-    members: BTreeMap<usize, Shape>,
+    /// As each of them may get it: otherwise where it comes to one anew, who may have asked for it otherwise since.
+    members: Vec<(usize, Shape)>,
     must: bool,
     /// A member was lost that may have had it without acknowledging it.
     may_repeat: bool,
@@ -103,6 +104,11 @@ pub struct Reference {
     group_copies: Vec<GroupCopy>,
     /// Who got what that was owed to a group, by number.
     group_got: BTreeMap<u32, Vec<(usize, Shape)>>,
+}
+
+/// Which message has this payload.
+pub fn number(payload: &[u8]) -> Option<u32> {
+    std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok())
 }
 
 /// The group of a filter and what it matches.
@@ -168,7 +174,7 @@ impl Reference {
             copy.must = false;
         }
         for copy in &mut self.group_copies {
-            copy.must &= !copy.members.contains_key(&who);
+            copy.must &= copy.members.iter().all(|(member, _)| *member != who);
         }
         if broke {
             session.will_at = session.will.as_ref().map(|(_, delay)| now.after((*delay).min(session.expiry)));
@@ -211,8 +217,10 @@ impl Reference {
                 copy.must = false;
                 copy.may_repeat = true;
                 for (member, wish) in &members {
-                    let shape = shape(&[wish], copy.sent_qos, copy.sent_retain, self.five[*member]);
-                    copy.members.insert(*member, shape);
+                    let anew = (*member, shape(&[wish], copy.sent_qos, copy.sent_retain, self.five[*member]));
+                    if !copy.members.contains(&anew) {
+                        copy.members.push(anew);
+                    }
                 }
             }
         }
@@ -273,18 +281,31 @@ impl Reference {
         }
     }
 
+    /// `all` were retained under one topic in one step: of several clients only the broker knows who came last, and it has
+    /// `found`.
+    pub fn one_was_last(&mut self, all: &[Sent], found: Option<u32>) {
+        let several = all.iter().any(|sent| sent.publisher != all[0].publisher);
+        if let Some(last) = all.iter().rev().find(|sent| several && sent.number == found) {
+            self.retain(last);
+        }
+    }
+
+    fn retain(&mut self, sent: &Sent) {
+        match sent.number {
+            Some(number) => {
+                self.retained.insert(sent.topic, sent.clone());
+                self.ever_retained.insert(number, sent.clone());
+            }
+            None => _ = self.retained.remove(sent.topic),
+        }
+    }
+
     fn route(&mut self, sent: &Sent) {
         if sent.retain {
-            match sent.number {
-                Some(number) => {
-                    self.retained.insert(sent.topic, sent.clone());
-                    self.ever_retained.insert(number, sent.clone());
-                }
-                None => _ = self.retained.remove(sent.topic),
-            }
+            self.retain(sent);
         }
         let (number, publisher, topic) = (sent.number, sent.publisher, sent.topic);
-        let mut groups: BTreeMap<&'static str, BTreeMap<usize, Shape>> = BTreeMap::new();
+        let mut groups: BTreeMap<&'static str, Vec<(usize, Shape)>> = BTreeMap::new();
         for (who, session) in &mut self.sessions {
             let mut plain = Vec::new();
             for (filter, wish) in &session.wishes {
@@ -294,7 +315,7 @@ impl Reference {
                 }
                 if shared {
                     let shape = shape(&[wish], sent.qos, sent.retain, self.five[*who]);
-                    groups.entry(filter).or_default().insert(*who, shape);
+                    groups.entry(filter).or_default().push((*who, shape));
                 } else if !(wish.no_local && *who == publisher) {
                     plain.push(wish);
                 }
@@ -310,14 +331,14 @@ impl Reference {
             session.copies.push(Copy { number, publisher, topic, shape, must, got: false, stored: false });
         }
         for (group, members) in groups {
-            let here = |who: &usize| self.prompt[*who] && self.sessions[who].connected;
+            let here = |(who, _): &(usize, Shape)| self.prompt[*who] && self.sessions[who].connected;
             self.group_copies.push(GroupCopy {
                 group,
                 number,
                 topic,
                 sent_qos: sent.qos,
                 sent_retain: sent.retain,
-                must: members.keys().all(here),
+                must: members.iter().all(here),
                 members,
                 may_repeat: false,
             });
@@ -345,13 +366,13 @@ impl Reference {
             }
         }
         for copy in &mut self.group_copies {
-            copy.must &= copy.members.values().all(|shape| shape.qos != Q0);
+            copy.must &= copy.members.iter().all(|(_, shape)| shape.qos != Q0);
         }
     }
 
     /// `who` has got a message that it had not got before.
     pub fn got(&mut self, who: usize, message: &Message) -> Result<(), String> {
-        let number = std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok());
+        let number = number(&message.payload);
         let mut ids = message.ids.clone();
         ids.sort_unstable();
         let shape = Shape { qos: message.qos, retain: message.retain, ids };
@@ -371,16 +392,24 @@ impl Reference {
             return Ok(());
         }
         let alike = |copy: &Copy| copy.number == number && copy.topic == message.topic && copy.shape == shape;
+        // Whether it came by a group cannot be told then, and so no order.
+        let unordered = self.group_copies.iter().any(|copy| {
+            copy.number == number && copy.topic == message.topic && copy.members.contains(&(who, shape.clone()))
+        });
         let last = |copy: &Copy| session.last.get(&(copy.publisher, shape.qos)).copied();
-        let in_order = |(at, copy): &(usize, &Copy)| copy.stored || last(copy).is_none_or(|last| last < *at);
+        let in_order =
+            |(at, copy): &(usize, &Copy)| unordered || copy.stored || last(copy).is_none_or(|last| last < *at);
         let open = || session.copies.iter().enumerate().filter(|(_, copy)| !copy.got && alike(copy));
         // Which of two that look the same it is cannot be told: the first that keeps the order.
-        let owed = open().filter(in_order).min_by_key(|(at, copy)| (copy.stored, *at)).map(|(at, _)| at);
+        let owed = open()
+            .filter(in_order)
+            .min_by_key(|(at, copy)| (copy.stored, unordered && !copy.must, *at))
+            .map(|(at, _)| at);
         let late = open().next().is_some();
         if let Some(at) = owed {
             let copy = &mut session.copies[at];
             copy.got = true;
-            if !copy.stored {
+            if !copy.stored && !unordered {
                 session.last.insert((copy.publisher, shape.qos), at);
             }
             return Ok(());
@@ -402,7 +431,7 @@ impl Reference {
         let copies: Vec<&GroupCopy> = copies.collect();
         let Some(number) = number else {
             // Empty ones look all the same.
-            let owed = copies.iter().any(|copy| copy.members.get(&who) == Some(&shape));
+            let owed = copies.iter().any(|copy| copy.members.contains(&(who, shape.clone())));
             return if owed { Ok(()) } else { Err(format!("{message:?} was not owed to {who}")) };
         };
         let got = self.group_got.entry(number).or_default();
@@ -419,7 +448,10 @@ impl Reference {
         for copy in self.group_copies.iter().filter(|copy| copy.must) {
             let Some(number) = copy.number else { continue };
             let of_number = self.group_copies.iter().filter(|copy| copy.number == Some(number));
-            let got = self.group_got.get(&number).map_or(0, Vec::len);
+            // One that was taken for a copy which need not have come may have been the group's.
+            let perhaps = |copy: &&Copy| copy.number == Some(number) && copy.got && !copy.must;
+            let perhaps = self.sessions.values().flat_map(|session| &session.copies).filter(perhaps).count();
+            let got = self.group_got.get(&number).map_or(0, Vec::len) + perhaps;
             if got < of_number.filter(|copy| copy.must).count() {
                 return Err(format!("a group misses {copy:?}"));
             }
@@ -438,8 +470,8 @@ impl Reference {
 
 /// Whether each of those who got something got another copy of those that there were.
 fn assignable(got: &[(usize, Shape)], copies: &[&GroupCopy]) -> bool {
-    let Some(((who, shape), rest)) = got.split_first() else { return true };
-    let fitting = copies.iter().enumerate().filter(|(_, copy)| copy.members.get(who) == Some(shape));
+    let Some((first, rest)) = got.split_first() else { return true };
+    let fitting = copies.iter().enumerate().filter(|(_, copy)| copy.members.contains(first));
     fitting.into_iter().any(|(at, copy)| {
         let left: Vec<&GroupCopy> =
             copies.iter().enumerate().filter(|(other, _)| *other != at || copy.may_repeat).map(|(_, c)| *c).collect();
