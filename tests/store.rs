@@ -76,8 +76,8 @@ fn who_falls(dice: &mut Dice, machines: usize) -> Vec<usize> {
     (0..machines).filter(|at| *at == first || dice.below(8) == 0).collect()
 }
 
-/// Kills of one network. A broker that never runs for long forgets nothing, and each life has streams of its own: beyond a
-/// few thousand lives it takes no more of them.
+/// Kills of one network. A broker that never runs for long forgets nothing, and each life has streams of its own: where they
+/// come to be thousands, an earlier life gives up what it said, as it should.
 const KILLS_OF_ONE_MAX: u32 = 2_000;
 
 #[test]

@@ -102,11 +102,11 @@ impl Broker {
         self.ask_transmit(conn);
     }
 
-    /// Whether room has come for those who wait for it, and whether there is more to send.
+    /// Room may have come for those who wait for it, and there may be more to send.
     fn after_sending(&mut self, conn: Key, key: Key, more: bool) {
         let Some(session) = self.sessions.get(key) else { return };
         let has_more = more && session.has_something_to_send();
-        self.let_wait_no_longer(key);
+        self.eased.insert(key);
         if has_more {
             self.ask_transmit(conn);
         }
@@ -293,17 +293,27 @@ impl Broker {
         if self.sessions.get(key).is_some_and(Session::has_something_to_send) {
             self.ask_transmit(conn);
         }
-        self.let_wait_no_longer(key);
+        self.eased.insert(key);
     }
 
     /// Whether room has come for those who wait for it.
-    fn let_wait_no_longer(&mut self, key: Key) {
+    pub(super) fn let_wait_no_longer(&mut self, key: Key) {
         let limits = &self.settings.limits;
+        let has_memory = self.memory_bytes() < limits.memory_bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.has_room(limits.queue_len_max, limits.queue_bytes_max) {
-            session.pace = Pace::Moving;
+        if !session.has_room(limits.queue_len_max, limits.queue_bytes_max) {
+            return;
+        }
+        session.pace = Pace::Moving;
+        if !has_memory && session.holds_something() {
+            return;
+        }
+        // Who waits no more has no turn.
+        while let Some(session) = self.sessions.get_mut(key).filter(|session| !session.waiting.is_empty()) {
             let waiting = session.whose_turn();
-            self.go_on(waiting);
+            if self.go_on(waiting) {
+                return;
+            }
         }
     }
 

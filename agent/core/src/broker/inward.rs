@@ -122,10 +122,12 @@ impl Broker {
     }
 
     /// A queue that a message from another machine waited for has room. Several of them are told of once.
-    pub(super) fn inward_may_go_on(&mut self) {
-        if std::mem::take(&mut self.inward_waits.for_queues) {
+    pub(super) fn inward_may_go_on(&mut self) -> bool {
+        let waits = std::mem::take(&mut self.inward_waits.for_queues);
+        if waits {
             self.actions.push_back(Action::InwardRoom);
         }
+        waits
     }
 
     /// The same of the memory of all messages; looked at whenever something has been dealt with.

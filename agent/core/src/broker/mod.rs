@@ -232,6 +232,8 @@ pub struct Broker {
     input_bytes: usize,
     sweep_armed: bool,
     stopping: bool,
+    /// Sessions in which room may have come.
+    eased: BTreeSet<Key>,
     /// Connections that may be read again, with input that waits, by since when it does.
     resumed: BTreeSet<(u64, Key)>,
     /// How often anybody began to wait.
@@ -272,6 +274,7 @@ impl Broker {
             input_bytes: 0,
             sweep_armed: false,
             stopping: false,
+            eased: BTreeSet::new(),
             resumed: BTreeSet::new(),
             waits: 0,
             found: Vec::new(),
@@ -466,10 +469,14 @@ impl Broker {
             self.timers.insert((due, Timer::Stall(key)));
             return;
         }
-        let limits = &self.settings.limits;
-        let has_room = session.has_room(limits.queue_len_max, limits.queue_bytes_max);
         session.pace = Pace::Stalled;
-        if has_room || self.settings.when_full != WhenFull::Block {
+        let limits = &self.settings.limits;
+        let is_full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+        if is_full && self.settings.when_full == WhenFull::Block {
+            let again = now.after(PATIENCE);
+            session.stall_at = Some(again);
+            self.timers.insert((again, Timer::Stall(key)));
+        } else {
             let waiting = std::mem::take(&mut session.waiting);
             self.go_on(waiting);
         }

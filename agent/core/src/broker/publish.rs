@@ -226,14 +226,15 @@ impl Broker {
         }
     }
 
-    /// A queue has room, or holds up nobody any more.
-    pub(super) fn go_on(&mut self, waiting: Vec<Waiter>) {
-        for who in waiting {
-            match who {
-                Waiter::Publisher(conn) => self.resume(conn),
-                Waiter::Inward => self.inward_may_go_on(),
-            }
-        }
+    /// A queue has room, or holds up nobody any more. False where nobody waits for that now.
+    pub(super) fn go_on(&mut self, waiting: Vec<Waiter>) -> bool {
+        waiting.into_iter().fold(false, |before, who| {
+            before
+                | match who {
+                    Waiter::Publisher(conn) => self.resume(conn),
+                    Waiter::Inward => self.inward_may_go_on(),
+                }
+        })
     }
 
     fn message(&mut self, topic: &str, packet: &Publish<'_>, now: Now) -> Shared {

@@ -225,24 +225,31 @@ impl Broker {
         }
     }
 
-    pub(super) fn resume(&mut self, conn: Key) {
+    /// False where it does not wait with a publish.
+    pub(super) fn resume(&mut self, conn: Key) -> bool {
         let since = self.conns.get(conn).map_or(0, |connection| connection.waits_since);
         self.resumed.insert((since, conn));
+        since > 0
     }
 
     /// Deal with the input of connections that may be read again, who waits longest first: one alone may take all the room
     /// that there is, and those whom it left none keep their places before it. Each may let others go on.
     pub(super) fn settle(&mut self, now: Now) {
-        while let Some((since, conn)) = self.resumed.pop_first() {
+        loop {
+            while let Some(session) = self.eased.pop_first() {
+                self.let_wait_no_longer(session);
+            }
+            let Some((_, conn)) = self.resumed.pop_first() else { break };
             let Some(connection) = self.conns.get_mut(conn) else { continue };
             if !connection.paused || matches!(connection.phase, Phase::Closing) {
                 continue;
             }
-            (connection.paused, connection.waits_since) = (false, 0);
+            connection.paused = false;
+            let since = std::mem::take(&mut connection.waits_since);
             let let_in = self.counters.publishes_received;
             self.process_input(conn, &[], now);
             let Some(connection) = self.conns.get_mut(conn) else { continue };
-            if connection.waits_since > 0 && self.counters.publishes_received == let_in {
+            if since > 0 && connection.waits_since > 0 && self.counters.publishes_received == let_in {
                 connection.waits_since = since;
             }
             if connection.pause_told && !connection.paused {

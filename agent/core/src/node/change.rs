@@ -161,7 +161,7 @@ impl Node {
         for (id, link) in attached {
             let rights = |settings: &Settings| settings.peers.get(&link.peer).map(|rights| rights.subscribe.clone());
             if rights(before) != rights(&self.settings) {
-                link.walk = Some("".into());
+                link.walk_anew();
                 woken.push(*id);
             }
         }

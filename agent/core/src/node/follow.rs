@@ -129,7 +129,7 @@ impl Node {
         }
         if link.flows.get(&stream).map_or(0, |flow| flow.told) < copy.stream.trimmed() {
             // What is retained may have been among what it has missed.
-            link.walk.get_or_insert_default();
+            link.walk_anew();
         }
         let upto = leaves_upto(me, stream, copy);
         let interest = self.interests.get(&link.peer).map(|wants| &wants.interest);

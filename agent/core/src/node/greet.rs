@@ -277,7 +277,9 @@ impl Node {
         if link.flows.len() >= super::STREAMS_MAX && !link.flows.contains_key(&stream) {
             return;
         }
-        link.restart(stream, upto);
+        if !link.is_homeless(stream) {
+            link.restart(stream, upto);
+        }
         if is_broker {
             self.note_claim(stream, upto);
             self.note_heard(stream);
@@ -306,7 +308,7 @@ impl Node {
         if let Attached::Naming { fresh } = was {
             link.attached = Attached::Yes;
             if fresh == Fresh::New || self.gave_up {
-                link.walk = Some("".into());
+                link.walk_anew();
             }
             self.begin_with_now(id, fresh);
             self.name_copies(id);
@@ -319,7 +321,7 @@ impl Node {
             self.fresh = Fresh::No;
         }
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker()) {
-            link.walk = Some("".into());
+            link.walk_anew();
             let before = self.lives.insert(link.peer.clone(), link.boot);
             if before != Some(link.boot) {
                 // It has restarted, so what it had in memory is gone.

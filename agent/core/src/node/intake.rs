@@ -197,8 +197,7 @@ impl Node {
         // A broker may have more of a stream than we do, by another road. Who else has more than there is, errs.
         let received = if is_broker { got.received } else { got.received.min(last) };
         // What another broker holds counts also for a stream that comes here only later.
-        let is_homeless = link.let_go.contains(&got.stream) || link.refused.contains(&got.stream);
-        let begins = is_broker && !is_homeless && self.has_place(got.stream);
+        let begins = is_broker && !link.is_homeless(got.stream) && self.has_place(got.stream);
         let Some(link) = self.links.get_mut(&id) else { return };
         if begins || link.flows.contains_key(&got.stream) {
             link.answered(got.stream, received);

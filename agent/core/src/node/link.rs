@@ -107,6 +107,12 @@ pub struct Flow {
     pub unacked: VecDeque<(u64, u32)>,
 }
 
+impl Flow {
+    fn in_flight(&self) -> u64 {
+        self.unacked.iter().map(|(_, bytes)| u64::from(*bytes)).sum()
+    }
+}
+
 impl Link {
     pub fn new(peer: Name, sender: SenderId, side: Side, is_broker: bool, now: Now) -> Self {
         Self {
@@ -146,7 +152,7 @@ impl Link {
     /// Begin anew with a stream of which the other side has all up to `upto`.
     pub fn restart(&mut self, stream: StreamId, upto: u64) {
         let flow = self.flows.entry(stream).or_default();
-        self.in_flight -= flow.unacked.iter().map(|(_, bytes)| u64::from(*bytes)).sum::<u64>();
+        self.in_flight -= flow.in_flight();
         *flow = Flow { scanned: upto, told: upto, acked: upto, ..Flow::default() };
         self.pending.insert(stream);
     }
@@ -181,16 +187,26 @@ impl Link {
         self.let_go.insert(stream);
     }
 
-    /// Whether the other side was told that there is no place for it.
+    /// Whether the other side was told that there is no place for it. What it said before it heard so counts no more.
+    pub fn is_homeless(&self, stream: StreamId) -> bool {
+        self.let_go.contains(&stream) || self.refused.contains(&stream)
+    }
+
+    /// The same, and from now on it was not.
     pub fn take_homeless(&mut self, stream: StreamId) -> bool {
         let was_refused = self.refused.remove(&stream);
         self.let_go.remove(&stream) || was_refused
     }
 
+    /// Everything that is retained has to be looked at for the other side, from the beginning.
+    pub fn walk_anew(&mut self) {
+        self.walk = Some("".into());
+    }
+
     /// A stream that is not here any more.
     pub fn forget_flow(&mut self, stream: StreamId) {
-        self.restart(stream, 0);
-        self.flows.remove(&stream);
+        let flow = self.flows.remove(&stream).unwrap_or_default();
+        self.in_flight -= flow.in_flight();
         self.pending.remove(&stream);
         self.got_dirty.remove(&stream);
     }

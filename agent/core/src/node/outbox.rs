@@ -120,13 +120,7 @@ impl Node {
             self.counters.unsealed += 1;
             return Some(Reason::NOT_AUTHORIZED);
         }
-        if promise.lane.is_kept() && self.settings.when_full != WhenFull::DropOldest && self.is_full() {
-            self.counters.refused_full += 1;
-            self.say_full();
-            return Some(Reason::QUOTA_EXCEEDED);
-        }
-        self.outlive(promise.lane);
-        if !self.has_begun(promise.lane) {
+        if !self.takes_more(promise.lane) {
             self.counters.refused_full += 1;
             self.say_full();
             return Some(Reason::QUOTA_EXCEEDED);
@@ -146,8 +140,12 @@ impl Node {
         None
     }
 
-    /// Whether there is a stream for it, or place for one.
-    fn has_begun(&mut self, lane: Lane) -> bool {
+    /// Whether there is room for what is said in this lane, and a stream, or place for one.
+    fn takes_more(&mut self, lane: Lane) -> bool {
+        if lane.is_kept() && self.settings.when_full != WhenFull::DropOldest && self.is_full() {
+            return false;
+        }
+        self.outlive(lane);
         let id = self.outbox.lanes.get(&lane).map(|own| own.id);
         id.is_some_and(|id| self.may_begin(id) && self.copy(id).is_some())
     }

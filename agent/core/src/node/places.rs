@@ -67,7 +67,7 @@ impl Node {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(known) = self.links.get_mut(&link) else { continue };
             if !known.is_broker && known.flows.contains_key(&id) && !copy.stream.is_empty() {
-                known.walk.get_or_insert_default();
+                known.walk_anew();
             }
             known.forget_flow(id);
             // Who was told that it is here waits for it no longer.
@@ -95,7 +95,9 @@ impl Node {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let mut out = Vec::new();
             self.put_got(link, id, &mut out);
-            self.say(link, &out);
+            if !out.is_empty() {
+                self.say(link, &out);
+            }
         }
     }
 
@@ -198,7 +200,7 @@ impl Node {
             (Some(flow), Some(last)) => {
                 if flow.acked < last {
                     // What is retained may be among what it goes without.
-                    link.walk.get_or_insert_default();
+                    link.walk_anew();
                 }
                 link.restart(stream, last);
             }

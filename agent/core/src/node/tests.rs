@@ -285,3 +285,22 @@ fn promoting_a_broker_moves_everybody_and_loses_nothing() {
         assert_eq!(lab.node(name).status(lab.now).home.unwrap().as_str(), "spare");
     }
 }
+
+#[test]
+fn who_has_a_message_is_not_sent_it_again_by_another_broker() {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    ["office", "press"].iter().for_each(|name| lab.want(name, "line/#"));
+    lab.seconds(2);
+    lab.kill("press");
+    for number in 0..100 {
+        lab.publish("spare", "line/a", &number.to_string());
+    }
+    lab.seconds(2);
+    // Both brokers keep them all for press.
+    let before = lab.node("spare").counters().records_sent;
+    lab.kill("hub");
+    lab.seconds(5);
+    lab.publish("spare", "line/a", "100");
+    lab.seconds(2);
+    assert_eq!((lab.heard("office").len(), lab.node("spare").counters().records_sent - before), (101, 1));
+}

@@ -103,7 +103,15 @@ fn portions_that_come_while_a_publish_waits_are_dealt_with_in_order() {
 
 #[test]
 fn who_waits_longest_for_room_goes_first() {
-    let mut bench = Bench::limited(|limits| limits.queue_len_max = 10);
+    everyone_has_a_share(Bench::limited(|limits| limits.queue_len_max = 10));
+}
+
+#[test]
+fn who_waits_longest_for_room_goes_first_where_one_unanswered_publish_is_enough() {
+    everyone_has_a_share(Bench::limited(|limits| (limits.queue_len_max, limits.inflight_max) = (10, 1)));
+}
+
+fn everyone_has_a_share(mut bench: Bench) {
     let to = bench.client(V5, "to");
     bench.subscribe(to, "t", Q1);
     for name in ["a", "b", "c", "d"] {

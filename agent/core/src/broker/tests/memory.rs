@@ -402,3 +402,23 @@ fn who_waits_for_memory_behind_somebody_who_stands_still_and_may_lose_nothing_tr
     let heard = bench.take_all(slow).len();
     assert_eq!((heard, bench.broker.counters().dropped_full), (20, 0));
 }
+
+#[test]
+fn who_waits_for_memory_goes_on_when_somebody_else_made_room_and_the_queue_is_not_full() {
+    let mut settings = settings_with_memory(10_000);
+    (settings.limits.queue_len_max, settings.when_full) = (10, WhenFull::Block);
+    let mut bench = Bench::with(settings);
+    away(&mut bench, "few", "few");
+    away(&mut bench, "large", "large");
+    let from = bench.client(V311, "p");
+    flood(&mut bench, from, "large", 5, 1_000);
+    flood(&mut bench, from, "few", 6, 1);
+    bench.publish(from, message("few", &"x".repeat(2_000), Q1, 7));
+    bench.seconds(3);
+    assert_eq!(bench.hear(from), [], "there is no memory");
+    assert_eq!(back(&mut bench, "large").len(), 5);
+    bench.seconds(3);
+    let heard = bench.hear(from);
+    assert!(matches!(heard[..], [Heard::PubAck(7, _)]), "{heard:?} {}", bench.broker.memory_bytes());
+    assert_eq!(back(&mut bench, "few").len(), 7);
+}

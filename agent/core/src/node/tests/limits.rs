@@ -8,6 +8,23 @@ use crate::topology::model::Lane;
 
 const FEW: usize = 6;
 
+/// Where the office, which wants `line/#`, may be cut off: with so few streams.
+fn few() -> Lab {
+    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
+    lab.want("office", "line/#");
+    lab
+}
+
+/// The office is away while press lives ten times, and spare from its fifth life on.
+fn ten_lives_of_which_spare_knows_four(lab: &mut Lab) {
+    lab.seconds(2);
+    lab.kill("office");
+    a_life_each(lab, "press", 0..4);
+    lab.kill("spare");
+    a_life_each(lab, "press", 4..10);
+    lab.start("spare");
+}
+
 /// Each of these in a life of its own.
 fn a_life_each(lab: &mut Lab, name: &str, numbers: std::ops::Range<u32>) {
     for number in numbers {
@@ -25,8 +42,7 @@ fn expected(numbers: impl Iterator<Item = u32>) -> Vec<String> {
 
 #[test]
 fn where_all_wait_for_one_who_is_away_the_eldest_life_of_the_machine_with_most_gives_up_what_it_said() {
-    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
-    lab.want("office", "line/#");
+    let mut lab = few();
     lab.seconds(2);
     lab.kill("office");
     lab.publish("spare", "line/a", "100");
@@ -46,15 +62,9 @@ fn where_all_wait_for_one_who_is_away_the_eldest_life_of_the_machine_with_most_g
 
 #[test]
 fn what_one_broker_has_given_up_does_not_come_back_to_it_from_the_other() {
-    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
-    lab.want("office", "line/#");
+    let mut lab = few();
     lab.want("hub", "line/#");
-    lab.seconds(2);
-    lab.kill("office");
-    a_life_each(&mut lab, "press", 0..4);
-    lab.kill("spare");
-    a_life_each(&mut lab, "press", 4..10);
-    lab.start("spare");
+    ten_lives_of_which_spare_knows_four(&mut lab);
     lab.seconds(40);
     assert_eq!(lab.heard("hub"), expected(0..10), "each once");
     assert!(["hub", "spare"].iter().all(|name| lab.node(name).in_step), "nothing is waited for in vain");
@@ -135,14 +145,8 @@ fn at_the_limit_what_has_not_grown_for_longest_gives_way_whoever_said_it() {
 
 #[test]
 fn what_was_refused_is_taken_in_life_by_life_when_there_is_a_place() {
-    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
-    lab.want("office", "line/#");
-    lab.seconds(2);
-    lab.kill("office");
-    a_life_each(&mut lab, "press", 0..4);
-    lab.kill("spare");
-    a_life_each(&mut lab, "press", 4..10);
-    lab.start("spare");
+    let mut lab = few();
+    ten_lives_of_which_spare_knows_four(&mut lab);
     lab.node_mut("spare").unwrap().settings.streams_max = 100;
     lab.seconds(40);
     let link = |lab: &Lab| lab.node("hub").links.values().find(|link| link.is_broker).map(|link| link.refused.len());

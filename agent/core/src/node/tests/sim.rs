@@ -508,4 +508,6 @@ fn networks_that_once_broke_a_promise_keep_it() {
     for seed in [2_148, 2_958, 6_794, 6_986, 11_332, 12_895, 24_750, 26_734, 32_093, 38_174, 102_992] {
         assert_eq!(run(seed).err(), None);
     }
+    // What is told of a stream that has just been let go of is believed.
+    assert_eq!(run_scarce(220_577).err(), None);
 }
