@@ -456,7 +456,8 @@ impl Broker {
         self.close(conn, Reason::KEEP_ALIVE_TIMEOUT, now);
     }
 
-    /// What has stood still for too long holds up nobody any more, unless it is full and may lose nothing.
+    /// What has stood still for too long holds up nobody any more. Where it may lose nothing, those who wait are refused if
+    /// they can be told so, and wait on if not.
     fn stall(&mut self, key: Key, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.stall_at = None;
@@ -472,14 +473,16 @@ impl Broker {
         session.pace = Pace::Stalled;
         let limits = &self.settings.limits;
         let is_full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
-        if is_full && self.settings.when_full == WhenFull::Block {
+        let loses_nothing = is_full && self.settings.when_full == WhenFull::Block;
+        let waiting = std::mem::take(&mut session.waiting);
+        let (stay, go) = waiting.into_iter().partition(|who| loses_nothing && *who == session::Waiter::Inward);
+        session.waiting = stay;
+        if !session.waiting.is_empty() {
             let again = now.after(PATIENCE);
             session.stall_at = Some(again);
             self.timers.insert((again, Timer::Stall(key)));
-        } else {
-            let waiting = std::mem::take(&mut session.waiting);
-            self.go_on(waiting);
         }
+        self.go_on(go);
     }
 
     fn session_end(&mut self, key: Key, now: Now) {

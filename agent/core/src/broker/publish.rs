@@ -182,11 +182,12 @@ impl Broker {
         for (who, _) in found.iter().filter(|(_, granted)| granted.options.qos != QoS::AtMostOnce) {
             let Some(session) = self.sessions.get(*who) else { continue };
             let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+            let closed = session.is_closed(limits.queue_len_max, limits.queue_bytes_max);
             match (session.is_moving(), full) {
-                (true, true) => return RoomHere::Behind(*who),
+                (true, _) if closed => return RoomHere::Behind(*who),
                 (false, true) if !may_be_dropped => return RoomHere::Blocked(*who),
                 (false, false) if !may_be_dropped && !can_be_stored => return RoomHere::NoMemoryFor(*who),
-                (true | false, false) | (false, true) => {}
+                (true | false, _) => {}
             }
         }
         if self.memory_bytes() < limits.memory_bytes_max {
@@ -339,6 +340,10 @@ impl Broker {
             return;
         }
         let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+        if queued.qos == QoS::AtMostOnce && session.is_closed(limits.queue_len_max, limits.queue_bytes_max) {
+            self.counters.dropped_qos0 += 1;
+            return;
+        }
         let memory_bytes_max = if moving { limits.memory_bytes_max } else { stored_bytes_max(limits) };
         if self.memory_bytes() > limits.memory_bytes_max && now >= self.relief_due {
             self.forget_the_deaf(now);
@@ -490,7 +495,7 @@ pub(super) fn cost(size: u64, places: usize) -> u64 {
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {
     let Some(session) = sessions.get(who) else { return false };
-    session.is_moving() && !session.is_full(limits.queue_len_max, limits.queue_bytes_max)
+    session.is_moving() && !session.is_closed(limits.queue_len_max, limits.queue_bytes_max)
 }
 
 fn one(granted: Granted) -> (QoS, bool, Ids) {

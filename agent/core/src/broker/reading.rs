@@ -227,9 +227,9 @@ impl Broker {
 
     /// False where it does not wait with a publish.
     pub(super) fn resume(&mut self, conn: Key) -> bool {
-        let since = self.conns.get(conn).map_or(0, |connection| connection.waits_since);
-        self.resumed.insert((since, conn));
-        since > 0
+        let Some(connection) = self.conns.get(conn) else { return false };
+        self.resumed.insert((connection.waits_since, conn));
+        connection.waits_since > 0 && !matches!(connection.phase, Phase::Closing)
     }
 
     /// Deal with the input of connections that may be read again, who waits longest first: one alone may take all the room

@@ -260,6 +260,12 @@ impl Session {
         self.queue.len() >= len_max as usize || self.queue_bytes >= bytes_max
     }
 
+    /// Nobody new is let in: it is full, or the room that is left is for those who wait.
+    #[must_use]
+    pub fn is_closed(&self, len_max: u32, bytes_max: u64) -> bool {
+        self.is_full(len_max, bytes_max) || !self.waiting.is_empty() && !self.has_room(len_max, bytes_max)
+    }
+
     /// Room enough that those who wait may go on.
     #[must_use]
     pub fn has_room(&self, len_max: u32, bytes_max: u64) -> bool {

@@ -186,7 +186,12 @@ impl Node {
         // Only a stream that is on its way there can be short of something.
         if link.flows.contains_key(&stream) {
             link.restart(stream, from.saturating_sub(1));
+            let is_broker = link.is_broker;
             self.ask_transmit(id);
+            if is_broker && self.settings.is_broker() {
+                // What it was told before was of no use to it: it is not to take us for one who does not have it.
+                self.owe_got(id, stream);
+            }
         }
     }
 

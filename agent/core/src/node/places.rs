@@ -204,7 +204,10 @@ impl Node {
                 }
                 link.restart(stream, last);
             }
-            (_, None) => link.forget_flow(stream),
+            (_, None) => {
+                link.forget_flow(stream);
+                link.take_homeless(stream);
+            }
             (None, Some(_)) => {}
         }
         self.ask_transmit(id);

@@ -408,6 +408,41 @@ fn what_comes_from_other_machines_gets_its_share_of_the_memory_that_a_program_he
     gets_its_share(Bench::limited(|limits| (limits.memory_bytes_max, limits.inflight_max) = (8_000, 4)));
 }
 
+#[test]
+fn what_is_promised_to_nobody_does_not_take_the_room_that_others_wait_for() {
+    let mut bench = Bench::limited(|limits| (limits.queue_len_max, limits.inflight_max) = (16, 4));
+    let (from, promised, to) = (bench.client(V5, "from"), bench.client(V5, "promised"), bench.client(V5, "to"));
+    bench.subscribe(to, "t", Q1);
+    let mut heard = Vec::new();
+    for number in 1..200 {
+        (0..2).for_each(|_| bench.publish(from, message("t", "0", Q0, 0)));
+        if number % 10 == 1 {
+            bench.publish(promised, message("t", "1", Q1, number));
+        }
+        if number % 20 == 0 || bench.may_try_again() {
+            _ = bench.inward(inward("t", "afar"));
+        }
+        // One at a time: as fast as somebody slow takes them.
+        let mut bytes = Vec::new();
+        while bench.asked.remove(&to) {
+            bench.broker.poll_transmit(to, &mut bytes, 1, bench.now);
+            bench.drain();
+            if bench.broker.conns.get(to.0).unwrap().begun.is_empty() {
+                break;
+            }
+        }
+        for packet in bench.read(to, &bytes) {
+            let Heard::Publish(message) = packet else { continue };
+            heard.push(String::from_utf8(message.payload).unwrap());
+            if message.qos == Q1 {
+                bench.send(to, &Packet::PubAck(ack(message.id)));
+            }
+        }
+    }
+    let count = |of: &str| heard.iter().filter(|heard| *heard == of).count();
+    assert!(count("1") >= 15 && count("afar") >= 5 && count("0") >= 100, "{heard:?}");
+}
+
 fn gets_its_share(mut bench: Bench) {
     let (from, to) = (bench.client(V311, "from"), bench.client(V5, "to"));
     bench.subscribe(to, "t", Q1);
