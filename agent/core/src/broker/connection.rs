@@ -33,7 +33,7 @@ pub struct Connection {
     /// `Action::Transmit` is out and has not been followed up.
     pub transmit_asked: bool,
     pub paused: bool,
-    /// Of all who wait with a publish, who has the smaller number waits longer; 0 where nobody does.
+    /// Of all who wait with a publish, who has the smaller number waits longer; 0 where this one does not.
     pub waits_since: u64,
     /// How much of the input was searched for acknowledgements, while a publish waits.
     pub looked_at: usize,

@@ -86,7 +86,7 @@ impl Broker {
         let key = self.by_client.get(&dead.client_id).copied().ok_or(RequeueError::NoSession)?;
         let session = self.sessions.get(key).filter(|session| session.durable().is_some());
         let limits = &self.settings.limits;
-        if session.ok_or(RequeueError::NoSession)?.is_full(limits.queue_len_max, limits.queue_bytes_max) {
+        if session.ok_or(RequeueError::NoSession)?.is_full(limits) {
             return Err(RequeueError::Full);
         }
         let queued = Queued::new(Place::new(dead.message.clone()), dead.qos);

@@ -301,7 +301,7 @@ impl Broker {
         let limits = &self.settings.limits;
         let has_memory = self.memory_bytes() < limits.memory_bytes_max;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if !session.has_room(limits.queue_len_max, limits.queue_bytes_max) {
+        if !session.has_room(limits) {
             return;
         }
         session.pace = Pace::Moving;

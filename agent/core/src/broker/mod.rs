@@ -466,23 +466,26 @@ impl Broker {
         }
         let due = session.progress.after(PATIENCE);
         if due > now {
-            session.stall_at = Some(due);
-            self.timers.insert((due, Timer::Stall(key)));
-            return;
+            return self.look_for_stall(key, due);
         }
         session.pace = Pace::Stalled;
         let limits = &self.settings.limits;
-        let is_full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
+        let is_full = session.is_full(limits);
         let loses_nothing = is_full && self.settings.when_full == WhenFull::Block;
         let waiting = std::mem::take(&mut session.waiting);
         let (stay, go) = waiting.into_iter().partition(|who| loses_nothing && *who == session::Waiter::Inward);
         session.waiting = stay;
         if !session.waiting.is_empty() {
-            let again = now.after(PATIENCE);
-            session.stall_at = Some(again);
-            self.timers.insert((again, Timer::Stall(key)));
+            self.look_for_stall(key, now.after(PATIENCE));
         }
         self.go_on(go);
+    }
+
+    /// Look at a queue that somebody waits for, whether it stands still.
+    fn look_for_stall(&mut self, key: Key, at: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.stall_at = Some(at);
+        self.timers.insert((at, Timer::Stall(key)));
     }
 
     fn session_end(&mut self, key: Key, now: Now) {

@@ -9,7 +9,7 @@ use super::message::{Content, Place, Shared};
 use super::session::{Granted, Ids, Pace, Queued, Session, Waiter};
 use super::table::{Key, Table};
 use super::why::Words;
-use super::{Broker, Flow, PATIENCE, Timer, message, outward};
+use super::{Broker, Flow, PATIENCE, message, outward};
 use crate::mqtt::packet::{Ack as Answer, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::mqtt::{encode_plain_ack, props, put_others};
 use crate::promise::{end, promise};
@@ -181,8 +181,8 @@ impl Broker {
         let can_be_stored = self.can_be_stored(cost(size, found.len()));
         for (who, _) in found.iter().filter(|(_, granted)| granted.options.qos != QoS::AtMostOnce) {
             let Some(session) = self.sessions.get(*who) else { continue };
-            let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
-            let closed = session.is_closed(limits.queue_len_max, limits.queue_bytes_max);
+            let full = session.is_full(limits);
+            let closed = session.is_closed(limits);
             match (session.is_moving(), full) {
                 (true, _) if closed => return RoomHere::Behind(*who),
                 (false, true) if !may_be_dropped => return RoomHere::Blocked(*who),
@@ -221,9 +221,7 @@ impl Broker {
         }
         if session.stall_at.is_none() {
             let since = if session.is_moving() { session.progress } else { now };
-            let at = since.after(PATIENCE).max(now);
-            session.stall_at = Some(at);
-            self.timers.insert((at, Timer::Stall(full)));
+            self.look_for_stall(full, since.after(PATIENCE).max(now));
         }
     }
 
@@ -339,8 +337,8 @@ impl Broker {
             self.counters.dropped_qos0 += u64::from(session.conn.is_some());
             return;
         }
-        let full = session.is_full(limits.queue_len_max, limits.queue_bytes_max);
-        if queued.qos == QoS::AtMostOnce && session.is_closed(limits.queue_len_max, limits.queue_bytes_max) {
+        let full = session.is_full(limits);
+        if queued.qos == QoS::AtMostOnce && session.is_closed(limits) {
             self.counters.dropped_qos0 += 1;
             return;
         }
@@ -495,7 +493,7 @@ pub(super) fn cost(size: u64, places: usize) -> u64 {
 
 fn has_room(sessions: &Table<Session>, limits: &Limits, who: Key) -> bool {
     let Some(session) = sessions.get(who) else { return false };
-    session.is_moving() && !session.is_closed(limits.queue_len_max, limits.queue_bytes_max)
+    session.is_moving() && !session.is_closed(limits)
 }
 
 fn one(granted: Granted) -> (QoS, bool, Ids) {

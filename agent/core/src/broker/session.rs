@@ -13,6 +13,7 @@ use super::table::Key;
 use super::{Principal, Ticket, Will};
 use crate::mqtt::packet::{PacketId, QoS, SubscribeOptions};
 use crate::time::Now;
+use crate::topology::model::Limits;
 
 /// What one subscription was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,20 +257,20 @@ impl Session {
     }
 
     #[must_use]
-    pub fn is_full(&self, len_max: u32, bytes_max: u64) -> bool {
-        self.queue.len() >= len_max as usize || self.queue_bytes >= bytes_max
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.queue.len() >= limits.queue_len_max as usize || self.queue_bytes >= limits.queue_bytes_max
     }
 
     /// Nobody new is let in: it is full, or the room that is left is for those who wait.
     #[must_use]
-    pub fn is_closed(&self, len_max: u32, bytes_max: u64) -> bool {
-        self.is_full(len_max, bytes_max) || !self.waiting.is_empty() && !self.has_room(len_max, bytes_max)
+    pub fn is_closed(&self, limits: &Limits) -> bool {
+        self.is_full(limits) || !self.waiting.is_empty() && !self.has_room(limits)
     }
 
     /// Room enough that those who wait may go on.
     #[must_use]
-    pub fn has_room(&self, len_max: u32, bytes_max: u64) -> bool {
-        self.queue.len() <= len_max as usize / 2 && self.queue_bytes <= bytes_max / 2
+    pub fn has_room(&self, limits: &Limits) -> bool {
+        self.queue.len() <= limits.queue_len_max as usize / 2 && self.queue_bytes <= limits.queue_bytes_max / 2
     }
 
     /// Who of those who wait may go on. Programs here would take all the room there is before anybody afar hears of it: so

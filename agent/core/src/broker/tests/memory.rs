@@ -388,11 +388,7 @@ fn who_acknowledges_slowly_while_others_fill_the_memory_misses_nothing_that_was_
 
 #[test]
 fn who_waits_for_memory_behind_somebody_who_stands_still_and_may_lose_nothing_tries_again_and_loses_nothing() {
-    let mut bench = with_memory(10_000);
-    bench.broker.handle_settings(
-        crate::broker::Settings { when_full: WhenFull::Block, ..settings_with_memory(10_000) },
-        bench.now,
-    );
+    let mut bench = Bench::with(crate::broker::Settings { when_full: WhenFull::Block, ..settings_with_memory(10_000) });
     let from = bench.client(V311, "p");
     let slow = bench.connect(Connect { receive_max: std::num::NonZeroU16::new(1), ..hello(V5, "slow") });
     bench.subscribe(slow, "t", Q1);
