@@ -8,7 +8,7 @@
 //! key  d stream → upto     the programs have it
 //! key  r topic  → sender | expires | envelope                      the newest retained
 //! key  f kind owner → hlc | body
-//! key  l → lives           key  c → clock
+//! key  l → lives           key  c → clock           key  g →         messages were given up for want of places
 //! ```
 //!
 //! All of them begin with `n`. A stream is `lane u8 | sender u64 | incarnation u32`, numbers are big-endian. `expires` is
@@ -59,6 +59,7 @@ impl Write {
                 keep.unset(&of_stream(b't', *stream));
                 keep.unset(&of_stream(b'd', *stream));
             }
+            Self::GaveUp => keep.set(&[MARK, b'g'], &[]),
             Self::Lives(count) => keep.set(&[MARK, b'l'], &count.to_be_bytes()),
             Self::Retained { sender, record } => {
                 put_numbers(scratch, &[sender.0, record.expires.map_or(NEVER, |at| at.0)]);
@@ -97,6 +98,7 @@ impl Saved {
         let write = match kind {
             b't' => Write::Trim { stream: stream(&mut key)?, upto: value.u64()? },
             b'd' => Write::Delivered { stream: stream(&mut key)?, upto: value.u64()? },
+            b'g' => Write::GaveUp,
             b'l' => Write::Lives(value.u32()?),
             b'c' => Write::Clock(Hlc(value.u64()?)),
             b'r' => retained(key.rest(), &mut value)?,
@@ -139,6 +141,7 @@ impl Saved {
             | Write::Trim { stream, .. }
             | Write::Delivered { stream, .. } => self.copies.len() < STREAMS_MAX || self.copies.contains_key(stream),
             Write::Forget(_)
+            | Write::GaveUp
             | Write::Lives(_)
             | Write::Retained { .. }
             | Write::RetainedGone(_)

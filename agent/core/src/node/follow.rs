@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::fetch::Reader;
-use super::link::{Attached, Flow, Link, LinkId, WINDOW};
+use super::link::{Attached, Flow, Link, LinkId};
 use super::{Node, copies::Copy};
 use crate::envelope::SenderId;
 use crate::frame::{Carried, Frame, Got, encode};
@@ -138,6 +138,7 @@ impl Node {
         // What a limit took from a client before it was sent anywhere is nowhere.
         let elsewhere = if self.settings.is_broker() { u64::MAX } else { copy.may_be_beside(link.sender) };
         let elsewhere = to_broker.then_some(elsewhere);
+        let window = self.settings.window_bytes;
         let wants = |body: &Body| to_broker || is_for(body.topic(), body.is_retain(), rights, interest);
         loop {
             let flow = link.flows.entry(stream).or_default();
@@ -150,7 +151,7 @@ impl Node {
                 flow.scanned = seq;
                 continue;
             }
-            if link.in_flight >= WINDOW {
+            if link.in_flight >= window {
                 return Stopped::ByWindow;
             }
             if out.len() >= end {

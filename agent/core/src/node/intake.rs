@@ -53,7 +53,7 @@ impl Node {
             self.counters.refused_rights += 1;
             self.skip(stream, seq, seq, Some(id))
         };
-        self.answer_growth(id, stream, added);
+        self.answer_growth(id, stream, seq, added);
     }
 
     /// Whether a record of this stream may come by this link at all, and whether its origin may send to that topic.
@@ -83,7 +83,7 @@ impl Node {
             return;
         }
         let added = self.skip(stream, from, to, Some(id));
-        self.answer_growth(id, stream, added);
+        self.answer_growth(id, stream, to, added);
     }
 
     /// Whether what this link brings of a stream cannot be taken yet: it, or an earlier life of its machine, is doubted. From
@@ -125,7 +125,7 @@ impl Node {
             return self.weigh_doubts(now);
         }
         let added = self.skip(stream, from, upto, Some(id));
-        self.answer_growth(id, stream, added);
+        self.answer_growth(id, stream, upto, added);
     }
 
     /// A stretch is nowhere any more if all other brokers are here and, asked since, none has it; or if one of them has
@@ -152,7 +152,7 @@ impl Node {
             let from = self.copies.get(&stream).map_or(1, |copy| copy.stream.last() + 1);
             if doubt.upto >= from {
                 let added = self.skip(stream, from, doubt.upto, Some(doubt.origin));
-                self.answer_growth(doubt.origin, stream, added);
+                self.answer_growth(doubt.origin, stream, doubt.upto, added);
             }
             self.doubt_is_over(stream, doubt.origin);
         }
@@ -166,9 +166,15 @@ impl Node {
         }
     }
 
-    fn answer_growth(&mut self, id: LinkId, stream: StreamId, added: Result<(), Refused>) {
+    fn answer_growth(&mut self, id: LinkId, stream: StreamId, upto: u64, added: Result<(), Refused>) {
         match added {
-            Ok(()) => self.owe_got(id, stream),
+            Ok(()) => {
+                if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker()) {
+                    // Whoever sends it has it, even if it said so when there was no place to note that.
+                    link.answered(stream, upto);
+                }
+                self.owe_got(id, stream);
+            }
             Err(Refused::NoPlace) => self.pass_over(id, stream),
             Err(Refused::Need(Need { from })) => {
                 let asked = self.copies.get_mut(&stream).map(|copy| std::mem::replace(&mut copy.needed, true));

@@ -12,9 +12,6 @@ use crate::ids::Name;
 use crate::stream::StreamId;
 use crate::time::Now;
 
-/// Bytes of records that may be on their way to the other side and not yet answered.
-pub const WINDOW: u64 = 1 << 20;
-
 /// A link, as `handle_link_open` named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);

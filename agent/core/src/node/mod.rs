@@ -89,6 +89,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const DOUBT_MAX: Duration = Duration::from_secs(600);
 /// Streams that a machine keeps track of: of a hundred machines, the last few boots and lanes.
 const STREAMS_MAX: usize = 4_096;
+/// Bytes of records on their way by a link that the other side has not answered yet.
+const WINDOW: u64 = 1 << 20;
 /// Steps on their way to the disk. With more, every second one of each stream is told of: a disk that has stopped may make
 /// them any number.
 const UNSTORED_MAX: usize = 4 * STREAMS_MAX;
@@ -255,7 +257,7 @@ impl Node {
             copies: BTreeMap::new(),
             growths: 0,
             doubts: BTreeMap::new(),
-            gave_up: false,
+            gave_up: saved.gave_up,
             outbox: Outbox::new(me, identity.incarnation(life)),
             facts: Facts::default(),
             interests: BTreeMap::new(),

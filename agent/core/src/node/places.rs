@@ -61,8 +61,11 @@ impl Node {
         self.weight.note(copy.stream.weight(), Weight::default());
         self.counters.streams_forgotten += 1;
         self.counters.dropped_full += copy.stream.len() as u64;
-        // Something retained may have been among it.
-        self.gave_up |= !copy.stream.is_empty();
+        if !copy.stream.is_empty() && !self.gave_up {
+            // Something retained may have been among it, and whoever waits for it may come after our next start.
+            self.gave_up = true;
+            self.write(Write::GaveUp);
+        }
         let was_asked_for = copy.stream.last() == 0;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(known) = self.links.get_mut(&link) else { continue };

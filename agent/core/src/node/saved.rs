@@ -46,6 +46,8 @@ pub enum Write {
     Lives(u32),
     /// Nothing is left of it: it was dropped to make room for another, or begins anew.
     Forget(StreamId),
+    /// Messages were given up for want of places.
+    GaveUp,
     /// The newest of its topic.
     Retained {
         sender: SenderId,
@@ -69,6 +71,7 @@ pub struct Saved {
     pub(super) retained: BTreeMap<Box<str>, (Rank, Held)>,
     pub(super) facts: BTreeMap<(Name, Kind), Said>,
     pub(super) clock: Hlc,
+    pub(super) gave_up: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,6 +114,7 @@ impl Saved {
             Write::Forget(stream) => {
                 self.copies.remove(&stream);
             }
+            Write::GaveUp => self.gave_up = true,
             Write::Retained { sender, record } => {
                 let rank = Rank { hlc: record.stamp.hlc, sender };
                 self.retained.insert(record.topic.clone(), (rank, record));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::STREAMS_MAX;
+use super::{STREAMS_MAX, WINDOW};
 use crate::assign::{Assignment, Role};
 use crate::envelope::{BootSalt, Keyring};
 use crate::home::{self, Rules};
@@ -35,6 +35,8 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     /// Streams that it keeps track of.
     pub streams_max: usize,
+    /// Bytes of records that may be on their way by a link and not yet answered.
+    pub window_bytes: u64,
     pub retained_len_max: usize,
     pub retained_bytes_max: u64,
     pub keyring: Keyring,
@@ -76,6 +78,7 @@ impl Settings {
             here_bytes_max: memory / 8,
             payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             streams_max: STREAMS_MAX,
+            window_bytes: WINDOW,
             retained_len_max: assignment.limits.retained_len_max as usize,
             retained_bytes_max: assignment.limits.retained_bytes_max,
             keyring,

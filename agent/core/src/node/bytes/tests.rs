@@ -37,6 +37,7 @@ fn all() -> Vec<Write> {
     let said = Said { hlc: Hlc(4), body: b"body".as_slice().into(), heard: Now(5) };
     vec![
         Write::Lives(3),
+        Write::GaveUp,
         append(1),
         Write::Skip { stream: STREAM, from: 2, to: 4 },
         append(5),

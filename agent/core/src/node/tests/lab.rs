@@ -11,7 +11,7 @@ use crate::envelope::SenderId;
 use crate::ids::Name;
 use crate::mqtt::packet::QoS;
 use crate::mqtt::props::{Prop, PropsBuf, RESPONSE_TOPIC};
-use crate::node::{Action, Fetch, Identity, LinkId, Node, Numbers, Pong, STREAMS_MAX, Side};
+use crate::node::{Action, Fetch, Identity, LinkId, Node, Numbers, Pong, STREAMS_MAX, Side, WINDOW};
 use crate::stream::StreamId;
 use crate::time::Now;
 use crate::topology::Topology;
@@ -21,8 +21,18 @@ pub use disk::Disk;
 const LATENCY: Duration = Duration::from_millis(1);
 const FSYNC: Duration = Duration::from_millis(4);
 const FETCH: Duration = Duration::from_millis(2);
-/// What a machine has in memory of what waits there.
-const HERE_BYTES: u64 = 64 << 10;
+
+/// What each machine has room for, as in its settings.
+#[derive(Clone, Copy)]
+pub struct Room {
+    pub here_bytes_max: u64,
+    pub streams_max: usize,
+    pub window_bytes: u64,
+}
+
+impl Room {
+    pub const PLENTY: Self = Self { here_bytes_max: 64 << 10, streams_max: STREAMS_MAX, window_bytes: WINDOW };
+}
 
 pub struct Lab {
     pub now: Now,
@@ -35,9 +45,7 @@ pub struct Lab {
     /// What a cut holds up: it comes when the cut is healed, if the connection is still there.
     held: Vec<Event>,
     boots: u64,
-    here_bytes: u64,
-    /// Streams that each machine keeps track of.
-    streams_max: usize,
+    room: Room,
     /// Publishers may be told that there is no room.
     pub refusals_are_fine: bool,
 }
@@ -78,15 +86,10 @@ pub enum Event {
 
 impl Lab {
     pub fn new(yaml: &str, seed: u64) -> Self {
-        Self::with_memory(yaml, seed, HERE_BYTES)
+        Self::with(yaml, seed, Room::PLENTY)
     }
 
-    /// Of what waits on a machine only so much is in memory too.
-    pub fn with_memory(yaml: &str, seed: u64, here_bytes: u64) -> Self {
-        Self::with_limits(yaml, seed, here_bytes, STREAMS_MAX)
-    }
-
-    pub fn with_limits(yaml: &str, seed: u64, here_bytes: u64, streams_max: usize) -> Self {
+    pub fn with(yaml: &str, seed: u64, room: Room) -> Self {
         let topology = parse(yaml);
         let names: Vec<String> = topology.machines.keys().map(|name| name.as_str().to_owned()).collect();
         let mut lab = Self {
@@ -99,8 +102,7 @@ impl Lab {
             cut: BTreeSet::new(),
             held: Vec::new(),
             boots: seed << 32,
-            here_bytes,
-            streams_max,
+            room,
             refusals_are_fine: false,
         };
         for name in &names {

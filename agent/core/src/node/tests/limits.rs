@@ -1,16 +1,17 @@
 //! Where there are as many streams as a machine keeps track of.
 
+use super::lab::Room;
 use super::{Lab, WORKSHOP};
 use crate::node::STREAMS_MAX;
 use crate::node::copies::Copy;
 use crate::stream::StreamId;
 use crate::topology::model::Lane;
 
-const FEW: usize = 6;
+const FEW: Room = Room { streams_max: 6, ..Room::PLENTY };
 
 /// Where the office, which wants `line/#`, may be cut off: with so few streams.
 fn few() -> Lab {
-    let mut lab = Lab::with_limits(WORKSHOP, 1, 64 << 10, FEW);
+    let mut lab = Lab::with(WORKSHOP, 1, FEW);
     lab.want("office", "line/#");
     lab
 }
@@ -78,10 +79,26 @@ fn what_one_broker_has_given_up_does_not_come_back_to_it_from_the_other() {
 }
 
 #[test]
+fn what_is_retained_of_what_was_given_up_comes_even_from_brokers_that_have_restarted() {
+    let mut lab = few();
+    lab.seconds(2);
+    lab.kill("office");
+    lab.retain("press", "line/state", "on");
+    a_life_each(&mut lab, "press", 0..12);
+    for name in ["hub", "spare"] {
+        lab.kill(name);
+        lab.start(name);
+    }
+    lab.start("office");
+    lab.seconds(40);
+    assert_eq!(lab.retained("office", "line/state").as_deref(), Some("on"));
+}
+
+#[test]
 fn a_client_that_never_reaches_anybody_refuses_before_it_forgets_what_it_took() {
     for (when_full, kept) in [("drop-newest", 0..3), ("drop-oldest", 4..10)] {
         let topology = format!("{WORKSHOP}store: {{ when_full: {when_full} }}\n");
-        let mut lab = Lab::with_limits(&topology, 1, 64 << 10, FEW);
+        let mut lab = Lab::with(&topology, 1, FEW);
         lab.want("office", "line/#");
         lab.seconds(2);
         lab.cut(&["press"], &["hub", "spare"]);
@@ -160,7 +177,8 @@ fn what_was_refused_is_taken_in_life_by_life_when_there_is_a_place() {
 
 #[test]
 fn a_place_that_is_refused_costs_no_numbers() {
-    let mut lab = Lab::with_limits(&format!("{WORKSHOP}store: {{ when_full: drop-newest }}\n"), 1, 64 << 10, 2);
+    let topology = format!("{WORKSHOP}store: {{ when_full: drop-newest }}\n");
+    let mut lab = Lab::with(&topology, 1, Room { streams_max: 2, ..Room::PLENTY });
     lab.want("office", "line/#");
     lab.seconds(2);
     lab.cut(&["press"], &["hub", "spare"]);

@@ -1,5 +1,6 @@
 //! What a machine said in an earlier life is heard before what it says in a later one, by whatever road it comes.
 
+use super::lab::Room;
 use super::{Lab, WORKSHOP};
 use crate::node::Write;
 
@@ -76,7 +77,7 @@ fn while_an_earlier_life_is_with_other_brokers_the_present_one_waits() {
 
 #[test]
 fn programs_that_are_read_an_earlier_life_hear_nothing_of_the_next_one_meanwhile() {
-    let mut lab = Lab::with_memory(WORKSHOP, 1, 2_000);
+    let mut lab = Lab::with(WORKSHOP, 1, Room { here_bytes_max: 2_000, ..Room::PLENTY });
     lab.want("hub", "line/#");
     lab.seconds(2);
     lab.set_full("hub", true);

@@ -1,6 +1,6 @@
 //! What waits long is on the disk alone, and comes all the same.
 
-use super::lab::Lab;
+use super::lab::{Lab, Room};
 
 const WORKSHOP: &str = "\
 version: 1
@@ -17,7 +17,7 @@ clients:
 const HERE_BYTES: u64 = 2_000;
 
 fn lab() -> Lab {
-    let mut lab = Lab::with_memory(WORKSHOP, 1, HERE_BYTES);
+    let mut lab = Lab::with(WORKSHOP, 1, Room { here_bytes_max: HERE_BYTES, ..Room::PLENTY });
     lab.want("office", "line/#");
     lab.seconds(2);
     lab

@@ -1,6 +1,6 @@
 //! The files on the lab's machines: topologies and keys, and what becomes of a machine when they change.
 
-use super::Lab;
+use super::{Lab, Room};
 use crate::assign::assign;
 use crate::envelope::{Key, Keyring, NetworkKey, Seed};
 use crate::ids::Name;
@@ -13,7 +13,8 @@ impl Lab {
         let topology = &self.machines[name].topology;
         let assignment = assign(topology, &Name::new(name).unwrap()).unwrap();
         let settings = Settings::of(&assignment, self.keyring(&[Self::key(7)]), Common::of(topology));
-        Settings { here_bytes_max: self.here_bytes, streams_max: self.streams_max, ..settings }
+        let Room { here_bytes_max, streams_max, window_bytes } = self.room;
+        Settings { here_bytes_max, streams_max, window_bytes, ..settings }
     }
 
     /// The file on one machine is edited.

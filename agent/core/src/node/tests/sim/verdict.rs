@@ -16,7 +16,8 @@ impl Sim {
         for name in &self.all {
             self.is_well(name)?;
         }
-        Ok(())
+        self.all_is_answered()?;
+        self.brokers.iter().try_for_each(|name| self.has_what_it_has_a_place_for(name))
     }
 
     pub(super) fn everything_stays_so(&mut self) -> Result<(), String> {
@@ -28,22 +29,6 @@ impl Sim {
         }
         self.check()?;
         self.everything_came_right()
-    }
-
-    /// What is said now reaches whoever wants it, whatever became of the rest.
-    pub(super) fn everybody_is_heard(&mut self) -> Result<(), String> {
-        for origin in self.all.clone() {
-            for topic in ["dsk/0", "urg/0"] {
-                let text = format!("after all {origin}");
-                let offer = self.lab.publish(&origin, topic, &text);
-                self.published.push(Published { origin: origin.clone(), topic: topic.into(), text, offer });
-            }
-        }
-        self.lab.seconds(20);
-        let amnesic = std::mem::take(&mut self.amnesic);
-        let arrived = self.published.iter().try_for_each(|message| self.arrived(message));
-        self.amnesic = amnesic;
-        arrived
     }
 
     /// An acknowledged message has reached every machine that wanted it.
@@ -64,7 +49,7 @@ impl Sim {
         let text = format!("{} {}", message.topic, message.text);
         for (name, wants) in &self.wants {
             let wanted = wants.iter().any(|filter| topic::matches(filter, &message.topic));
-            if *name == message.origin || !wanted || self.amnesic.contains(name) {
+            if *name == message.origin || !wanted || self.amnesic.contains(name) || !self.is_up(name) {
                 continue;
             }
             if !self.lab.machines[name].heard.iter().any(|heard| heard.text == text) {
@@ -105,6 +90,34 @@ impl Sim {
             }
         }
         told
+    }
+
+    /// What is on its way by a link for good has no room for anything else in the end.
+    pub(super) fn all_is_answered(&self) -> Result<(), String> {
+        for name in self.awake() {
+            if let Some(link) = self.lab.node(&name).links.values().find(|link| link.in_flight > 0) {
+                let unanswered = link.flows.iter().filter(|(_, flow)| !flow.unacked.is_empty());
+                let streams: String = unanswered.map(|(id, _)| self.tell_streams(id.sender)).collect();
+                return self.found(format!("{} does not answer {name} what it got{streams}", link.peer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a stream that another broker has, one that keeps a place for it has something too.
+    fn has_what_it_has_a_place_for(&self, name: &str) -> Result<(), String> {
+        let node = self.lab.node(name);
+        let others = node.links.values().filter(|link| link.is_broker && link.ready).map(|link| link.peer.as_str());
+        let others: Vec<_> = others.collect();
+        for (id, _) in node.copies.iter().filter(|(_, copy)| copy.stream.last() == 0) {
+            let has_more =
+                |other: &&&str| self.lab.node(other).copies.get(id).is_some_and(|copy| copy.stream.last() > 0);
+            if let Some(other) = others.iter().find(has_more) {
+                let streams = self.tell_streams(id.sender);
+                return self.found(format!("{name} has nothing of {id:?}, and {other} has{streams}"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn weights_add_up(&self) -> Result<(), String> {
