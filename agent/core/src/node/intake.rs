@@ -109,7 +109,7 @@ impl Node {
             return;
         }
         let by_broker = link.is_broker;
-        if self.is_passed_over(id, stream) {
+        if self.is_passed_over(id, stream) || self.is_not_worth_a_place(id, stream) {
             return;
         }
         let Some(copy) = self.copy(stream) else { return self.pass_over(id, stream) };

@@ -171,9 +171,28 @@ impl Node {
     pub(super) fn pass_over(&mut self, id: LinkId, stream: StreamId) {
         self.counters.streams_refused += 1;
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.forget_flow(stream);
         link.note_refused(stream);
+        self.turn_away(id, stream);
+    }
+
+    fn turn_away(&mut self, id: LinkId, stream: StreamId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.forget_flow(stream);
         self.say_frame(id, &Frame::Gone { stream });
+    }
+
+    /// Whether what comes of a stream is forgotten where it comes from, and another would have to go for it. Brokers that
+    /// made way for each such would tell each other for ever what they have just let go.
+    pub(super) fn is_not_worth_a_place(&mut self, id: LinkId, stream: StreamId) -> bool {
+        let full = self.copies.len() >= self.settings.streams_max && !self.copies.contains_key(&stream);
+        let Some(link) = self.links.get_mut(&id).filter(|link| full && link.is_broker && self.settings.is_broker())
+        else {
+            return false;
+        };
+        // A message in it is worth one.
+        link.note_let_go(stream);
+        self.turn_away(id, stream);
+        true
     }
 
     /// Whoever was told that there is no place for it may bring it now.
@@ -195,17 +214,19 @@ impl Node {
         }
     }
 
-    /// Until the link is made anew, or more is said in it, it is as if the other side had all of it.
+    /// Until the link is made anew, or more is said in it, it is as if the other side had all of it; where only that there is
+    /// nothing was told so far, as if it had that.
     pub(super) fn gone_comes(&mut self, id: LinkId, stream: StreamId) {
         let last = self.copies.get(&stream).map(|copy| copy.stream.last());
         let Some(link) = self.links.get_mut(&id) else { return };
         match (link.flows.get(&stream), last) {
             (Some(flow), Some(last)) => {
+                let upto = if flow.unacked.is_empty() { flow.told.min(last) } else { last };
                 if flow.acked < last {
                     // What is retained may be among what it goes without.
                     link.walk_anew();
                 }
-                link.restart(stream, last);
+                link.restart(stream, upto);
             }
             (_, None) => {
                 link.forget_flow(stream);

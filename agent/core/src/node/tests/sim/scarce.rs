@@ -30,9 +30,12 @@ pub fn run(seed: u64) -> Result<(usize, usize), String> {
     sim.goes_on()?;
     sim.everything_came_right()?;
     sim.weights_add_up()?;
-    let counters = || sim.lab.machines.values().filter_map(|machine| Some(machine.node.as_ref()?.counters()));
-    let sum = |of: fn(&Counters) -> u64| counters().map(|counters| of(counters) as usize).sum();
-    Ok((sum(|counters| counters.dropped_full), sum(|counters| counters.streams_refused)))
+    let forgotten = sim.sum(|counters| counters.streams_forgotten);
+    sim.lab.seconds(10);
+    if sim.sum(|counters| counters.streams_forgotten) != forgotten {
+        return sim.found("streams give way though nothing happens".into());
+    }
+    Ok((sim.sum(|counters| counters.dropped_full), sim.sum(|counters| counters.streams_refused)))
 }
 
 impl Sim {
@@ -56,6 +59,11 @@ impl Sim {
             (0..4).for_each(|_| self.publish());
             self.lab.seconds(2);
         }
+    }
+
+    fn sum(&self, of: fn(&Counters) -> u64) -> usize {
+        let nodes = self.lab.machines.values().filter_map(|machine| machine.node.as_ref());
+        nodes.map(|node| of(node.counters()) as usize).sum()
     }
 
     /// What is said now reaches whoever is here and wants it, whatever became of the rest.
