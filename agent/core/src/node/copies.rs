@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::link::LinkId;
+use super::link::{Link, LinkId};
 use super::{Held, Node, Progress, Ticket, UNSTORED_MAX, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
@@ -208,6 +208,11 @@ impl Node {
         if let Some(origin) = origin.map(|(origin, _)| *origin) {
             self.owe_got(origin, id);
         }
+    }
+
+    /// The link, if this and the other side are brokers.
+    pub(super) fn between_brokers(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker())
     }
 
     pub(super) fn owe_got(&mut self, link: LinkId, id: StreamId) {

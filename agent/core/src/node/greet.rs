@@ -320,10 +320,10 @@ impl Node {
             // Our home has told us where everything begins.
             self.fresh = Fresh::No;
         }
-        if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker()) {
+        if let Some(link) = self.between_brokers(id) {
             link.walk_anew();
-            let before = self.lives.insert(link.peer.clone(), link.boot);
-            if before != Some(link.boot) {
+            let (peer, boot) = (link.peer.clone(), link.boot);
+            if self.lives.insert(peer, boot) != Some(boot) {
                 // It has restarted, so what it had in memory is gone.
                 self.begin_with_now(id, Fresh::Restarted);
             }

@@ -169,7 +169,7 @@ impl Node {
     fn answer_growth(&mut self, id: LinkId, stream: StreamId, upto: u64, added: Result<(), Refused>) {
         match added {
             Ok(()) => {
-                if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_broker && self.settings.is_broker()) {
+                if let Some(link) = self.between_brokers(id) {
                     // Whoever sends it has it, even if it said so when there was no place to note that.
                     link.answered(stream, upto);
                 }

@@ -16,22 +16,26 @@ use crate::topology::model::WhenFull;
 impl Node {
     /// The copy of a stream, a new one where there is none. `None`: there is no place for it.
     pub(super) fn copy(&mut self, id: StreamId) -> Option<&mut Copy> {
+        if !self.has_room_for(id) {
+            self.forget_stream(self.gives_way(id)?);
+        }
         if !self.copies.contains_key(&id) {
-            if self.copies.len() >= self.settings.streams_max {
-                self.forget_stream(self.gives_way(id)?);
-            }
             self.begin_life(id);
         }
         self.copies.get_mut(&id)
     }
 
+    /// Whether there is a copy, or may be one beside all the others.
+    fn has_room_for(&self, id: StreamId) -> bool {
+        self.copies.len() < self.settings.streams_max || self.copies.contains_key(&id)
+    }
+
     /// Whether there is a copy, or may be one at nobody's expense.
     pub(super) fn has_place(&self, id: StreamId) -> bool {
-        let has_room = self.copies.len() < self.settings.streams_max;
         // One that was asked for and has not come yet makes no room for the next.
         let has_come = |spare: StreamId| self.copies.get(&spare).is_some_and(|copy| copy.stream.last() > 0);
         let spare = || self.spare_stream().is_some_and(|spare| self.may_be_missed(spare) && has_come(spare));
-        has_room || self.copies.contains_key(&id) || spare()
+        self.has_room_for(id) || spare()
     }
 
     /// Nobody goes on with an empty stream of a life that is over, or of ours.
@@ -184,11 +188,10 @@ impl Node {
     /// Whether what comes of a stream is forgotten where it comes from, and another would have to go for it. Brokers that
     /// made way for each such would tell each other for ever what they have just let go.
     pub(super) fn is_not_worth_a_place(&mut self, id: LinkId, stream: StreamId) -> bool {
-        let full = self.copies.len() >= self.settings.streams_max && !self.copies.contains_key(&stream);
-        let Some(link) = self.links.get_mut(&id).filter(|link| full && link.is_broker && self.settings.is_broker())
-        else {
+        if self.has_room_for(stream) {
             return false;
-        };
+        }
+        let Some(link) = self.between_brokers(id) else { return false };
         // A message in it is worth one.
         link.note_let_go(stream);
         self.turn_away(id, stream);

@@ -107,8 +107,8 @@ impl Sim {
     /// Of a stream that another broker has, one that keeps a place for it has something too.
     fn has_what_it_has_a_place_for(&self, name: &str) -> Result<(), String> {
         let node = self.lab.node(name);
-        let others = node.links.values().filter(|link| link.is_broker && link.ready).map(|link| link.peer.as_str());
-        let others: Vec<_> = others.collect();
+        let brokers = node.links.values().filter(|link| link.is_broker && link.ready);
+        let others: Vec<&str> = brokers.map(|link| link.peer.as_str()).collect();
         for (id, _) in node.copies.iter().filter(|(_, copy)| copy.stream.last() == 0) {
             let has_more =
                 |other: &&&str| self.lab.node(other).copies.get(id).is_some_and(|copy| copy.stream.last() > 0);
