@@ -171,6 +171,22 @@ fn three_machines_talk_through_the_hub_and_no_payload_crosses_in_clear() {
     assert_eq!(holding(&packets, MARK.as_bytes()), 0, "a payload crossed in clear");
 }
 
+/// Each takes longer than the beats behind it are waited for.
+#[test]
+fn long_messages_pass_by_slow_links() {
+    let Some(lab) = Lab::running(&["hub", "spare"], &["a", "b"], "") else { return };
+    await_home(&lab, &["a", "b"], "hub");
+    let ears = Subscriber::start(&lab, "b", "line/#");
+    await_path(&lab, "a", "b");
+    lab.slow(3_000);
+    let long = vec![b'x'; 1_000_000];
+    for number in 0..2 {
+        publish_once(&lab, "a", &format!("line/{number}"), &long, false);
+    }
+    until_within(Duration::from_secs(60), "both are there", || ears.count() == 2);
+    await_home(&lab, &["a", "b"], "hub");
+}
+
 #[test]
 fn an_agent_with_another_networks_key_gets_nowhere_and_is_counted() {
     let Some(mut lab) = Lab::new(&["hub"], &["a", "b", "foreign"], QUICK) else { return };

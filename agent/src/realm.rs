@@ -401,7 +401,8 @@ impl Realm {
                 self.drain();
             }
             (stored, health) = (now.stored, now.health);
-            self.read_those(self.0.keeping.go_on());
+            self.read_those(self.0.keeping.go_on(), &mut self.0.agent.borrow_mut());
+            self.drain();
             // Cancel-safe: what changed meanwhile is seen at the next look. An end means that nothing changes any more.
             if standing.changed().await.is_err() {
                 return;
@@ -421,11 +422,16 @@ impl Realm {
     }
 
     /// Read on, or no more, as the disk has room for what comes of it.
-    fn read_those(&self, room: Room) {
-        if self.0.room.replace(room) == room {
+    fn read_those(&self, room: Room, agent: &mut Agent) {
+        let before = self.0.room.replace(room);
+        if before == room {
             return;
         }
-        self.0.lines.borrow().values().for_each(|line| line.hold(room > Room::Enough));
+        let (was_deaf, deaf) = (before > Room::Enough, room > Room::Enough);
+        self.0.lines.borrow().values().for_each(|line| line.hold(deaf));
+        if was_deaf != deaf {
+            agent.with_node(self.now(), |node| node.handle_deaf(deaf, self.now()));
+        }
         self.0.wires.borrow().values().for_each(|wire| wire.hold(room > Room::Behind));
     }
 
@@ -495,7 +501,7 @@ impl Realm {
             Action::LinkClose(link) => tell(&self.0.lines.borrow(), link, |wire| wire.ask_to_close(LINK_LINGER)),
             Action::Store(ticket) => {
                 let room = self.0.keeping.keep(ticket, std::iter::from_fn(|| agent.poll_write()));
-                self.read_those(room);
+                self.read_those(room, agent);
             }
             Action::Fetch(fetch) => self.0.keeping.fetch(fetch),
             Action::Resume => self.0.resume.notify_one(),

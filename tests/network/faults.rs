@@ -1,6 +1,6 @@
 //! What goes wrong between machines: cables, one-way silence, lost packets.
 
-use super::lab::{Lab, ip_all, nft};
+use super::lab::{Lab, ip_all, nft, tc};
 
 const TABLE: &str = "table inet faults";
 
@@ -37,7 +37,15 @@ impl Lab {
         }
     }
 
-    /// End all of it, but for cables.
+    /// Nobody sends more than so much a second, and what waits to be sent waits in a short line.
+    pub fn slow(&self, kbit: u32) {
+        for name in self.names() {
+            let queue = format!("qdisc replace dev eth0 root tbf rate {kbit}kbit burst 16kb latency 400ms");
+            tc(self.namespace(name), &queue);
+        }
+    }
+
+    /// End all of it, but for cables and slowness.
     pub fn heal(&self) {
         for name in self.names() {
             nft(self.namespace(name), &format!("add {TABLE}\ndelete {TABLE}\n"));

@@ -327,6 +327,11 @@ pub fn ip_all(namespace: &str, lines: &[impl AsRef<str>]) {
     feed(Command::new("ip").args(["-n", namespace, "-batch", "-"]), &text);
 }
 
+/// What a machine's cable carries at a time.
+pub fn tc(namespace: &str, line: &str) {
+    feed(Command::new("tc").args(["-n", namespace, "-batch", "-"]), &format!("{line}\n"));
+}
+
 /// Rules for a machine's packet filter.
 pub fn nft(namespace: &str, rules: &str) {
     feed(Command::new("ip").args(["netns", "exec", namespace, "nft", "-f", "-"]), rules);

@@ -16,6 +16,8 @@ pub const VERSION: u8 = 1;
 pub const RECORD_OVERHEAD: usize = 3 * 65_536;
 /// Longest body of a fact.
 pub const FACT_BYTES_MAX: usize = 60_000;
+/// Of a record that has expired.
+pub const EXPIRED: u32 = u32::MAX;
 const HEAD: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +129,19 @@ pub struct Hello<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carried<'a> {
-    /// Seconds that are left; 0 for no end.
+    /// Seconds that are left; 0 for no end, `EXPIRED` for none left: it still ends what its topic had before.
     pub expiry_s: u32,
     pub topic: &'a str,
     pub envelope: &'a [u8],
+}
+
+impl Carried<'_> {
+    /// Whether it may be said to one who takes payloads of `payload_max` bytes.
+    #[must_use]
+    pub fn fits(&self, payload_max: usize) -> bool {
+        let before_topic = size_of::<u8>() + size_of::<u32>() + size_of::<u16>();
+        before_topic + self.topic.len() + self.envelope.len() <= payload_max.saturating_add(RECORD_OVERHEAD)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +171,9 @@ pub struct Beat {
     pub hlc: Hlc,
     /// How long it is to the next one; 0 where that is not said.
     pub every_ms: u32,
+    /// The bytes heard from the other side, beginning anew after the last number: where its beats are held up, it sees by
+    /// this that it is heard.
+    pub bytes_heard: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,8 +227,9 @@ fn fields<'a>(kind: u8, from: &mut Reader<'a>) -> Result<Option<Frame<'a>>, Fram
             heard_ago_us: from.u32()?,
             in_step: from.flag()?,
             hlc: from.hlc()?,
-            // Came to this frame later than the rest: an older agent does not say it.
+            // These came to this frame later than the rest: an older agent does not say them.
             every_ms: from.u32().unwrap_or(0),
+            bytes_heard: from.u32().unwrap_or(0),
         }),
         13 => Frame::Cursor { machine: SenderId(from.u64()?), stream: from.stream()?, upto: from.u64()? },
         14 => Frame::Bye { reason: from.u8()? },
@@ -301,6 +316,7 @@ fn put_fields(frame: &Frame<'_>, out: &mut Vec<u8>) -> u8 {
             out.push(u8::from(beat.in_step));
             put_numbers(out, &[beat.hlc.0]);
             out.extend_from_slice(&beat.every_ms.to_be_bytes());
+            out.extend_from_slice(&beat.bytes_heard.to_be_bytes());
             12
         }
         Frame::Cursor { machine, stream, upto } => {

@@ -226,6 +226,19 @@ impl Home {
         }
     }
 
+    /// This machine reads nothing of what comes by its links from now on, or reads again: meanwhile their silence says
+    /// nothing.
+    pub fn handle_deaf(&mut self, deaf: bool, now: Now) {
+        self.patience.handle_deaf(deaf, self.rules.heartbeat, now);
+        self.settle(now);
+    }
+
+    /// Whether its link stands, and no beat on it is without an answer for longer than that takes.
+    #[must_use]
+    pub fn is_answered_by(&self, name: &Name) -> bool {
+        self.index(name).is_some_and(|at| self.peers[at].state.is_linked() && self.peers[at].redials == 0)
+    }
+
     /// It says how often it beats.
     pub fn handle_tempo(&mut self, name: &Name, every: Duration) {
         if let Some(at) = self.index(name) {

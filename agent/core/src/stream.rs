@@ -79,6 +79,12 @@ impl Record {
     pub fn is_expired(&self, now: Now) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
+
+    /// Whether it is nothing to anybody any more. What is retained ends what its topic had before, even when it has expired.
+    #[must_use]
+    pub fn is_over(&self, now: Now) -> bool {
+        self.is_expired(now) && !self.stamp.retain
+    }
 }
 
 /// As much of a message as tells who wants it; one for all of a topic.

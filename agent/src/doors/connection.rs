@@ -72,6 +72,8 @@ pub struct Connection<I: Inside> {
     wire: Rc<Wire>,
     out: Vec<u8>,
     sent: usize,
+    /// What of `out` came from the core; the rest are answers of the framing.
+    fetched: usize,
     state: State,
     /// The core knows that this is over.
     told: bool,
@@ -80,7 +82,7 @@ pub struct Connection<I: Inside> {
 impl<I: Inside> Connection<I> {
     #[must_use]
     pub fn new(socket: Socket, framing: Framing, inside: I, wire: Rc<Wire>) -> Self {
-        Self { socket, framing, inside, wire, out: Vec::new(), sent: 0, state: State::Serving, told: false }
+        Self { socket, framing, inside, wire, out: Vec::new(), sent: 0, fetched: 0, state: State::Serving, told: false }
     }
 
     /// The same for a framing that has shaken hands already, and may hold bytes that came with the last of it.
@@ -170,7 +172,7 @@ impl<I: Inside> Connection<I> {
                 return Input::End;
             }
             self.receive(bytes);
-            if self.out.len() - self.sent > REPLIES_MAX {
+            if self.out.len() - self.sent.max(self.fetched) > REPLIES_MAX {
                 return Input::End;
             }
             if full { Input::Full } else { Input::Some }
@@ -202,7 +204,7 @@ impl<I: Inside> Connection<I> {
     fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         loop {
             if self.sent == self.out.len() {
-                self.sent = 0;
+                (self.sent, self.fetched) = (0, 0);
                 self.out.clear();
                 if !self.framing.is_open() || !self.wire.take_transmit() {
                     give_back(std::mem::take(&mut self.out));
@@ -246,6 +248,7 @@ impl<I: Inside> Connection<I> {
             }
             had_some
         };
+        self.fetched = self.out.len();
         if had_some {
             self.wire.ask_again();
         }

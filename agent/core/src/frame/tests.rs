@@ -35,6 +35,7 @@ fn all<'a>(stream: StreamId, n: [u64; 4], name: &'a str, topic: &'a str, bytes: 
             in_step: d % 2 == 0,
             hlc: Hlc(d),
             every_ms: b as u32,
+            bytes_heard: a as u32,
         }),
         Frame::Cursor { machine: SenderId(a), stream, upto: b },
         Frame::Bye { reason: a as u8 },
@@ -100,7 +101,8 @@ fn a_record_to_a_wildcard_is_refused() {
 
 #[test]
 fn frames_of_the_version_before_and_of_the_next_one_are_understood() {
-    let beat = Beat { number: 1, heard: 2, heard_ago_us: 3, in_step: true, hlc: Hlc(4), every_ms: 500 };
+    let beat =
+        Beat { number: 1, heard: 2, heard_ago_us: 3, in_step: true, hlc: Hlc(4), every_ms: 500, bytes_heard: 600 };
     let mut said = Vec::new();
     encode(&Frame::Beat(beat), &mut said);
     let with_body = |kind: u8, body: &[u8]| {
@@ -108,8 +110,10 @@ fn frames_of_the_version_before_and_of_the_next_one_are_understood() {
         [&length.to_be_bytes()[..], &[kind], body].concat()
     };
     let (kind, body) = (said[4], &said[5..]);
-    let before = with_body(kind, &body[..body.len() - 4]);
-    assert_eq!(decode(&before, 0), Ok(Some((Some(Frame::Beat(Beat { every_ms: 0, ..beat })), before.len()))));
+    for (lacking, beat) in [(4, Beat { bytes_heard: 0, ..beat }), (8, Beat { every_ms: 0, bytes_heard: 0, ..beat })] {
+        let before = with_body(kind, &body[..body.len() - lacking]);
+        assert_eq!(decode(&before, 0), Ok(Some((Some(Frame::Beat(beat)), before.len()))));
+    }
     let next = with_body(kind, &[body, b"and more"].concat());
     assert_eq!(decode(&next, 0), Ok(Some((Some(Frame::Beat(beat)), next.len()))), "more fields are passed over");
     let unknown = with_body(200, b"whatever it says");

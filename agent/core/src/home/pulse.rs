@@ -93,8 +93,13 @@ impl Patience {
     pub fn handle_now(&mut self, due: Option<Now>, beat: Heartbeat, now: Now) {
         let late = due.map_or(Duration::ZERO, |due| now.since(due));
         if late > beat.every {
-            self.until = now.after(beat.every.saturating_mul(PATIENCE_BEATS));
+            self.until = self.until.max(now.after(beat.every.saturating_mul(PATIENCE_BEATS)));
         }
+    }
+
+    /// This machine reads nothing from now on, or reads again.
+    pub fn handle_deaf(&mut self, deaf: bool, beat: Heartbeat, now: Now) {
+        self.until = if deaf { Now(u64::MAX) } else { now.after(beat.every.saturating_mul(PATIENCE_BEATS)) };
     }
 
     /// This machine beats otherwise from now on; `every` is the slower of the two. Most of what is heard are answers.

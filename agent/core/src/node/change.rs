@@ -117,7 +117,7 @@ impl Node {
         let network = &self.settings.network;
         let sender = |name: &Name| SenderId::of(network, name);
         let brokers: Vec<SenderId> = self.settings.brokers.iter().map(sender).collect();
-        let members: Vec<SenderId> = self.settings.common.machines.iter().map(sender).collect();
+        let members = &self.settings.common.senders;
         for copy in self.copies.values_mut() {
             copy.holders.retain(|holder, _| brokers.contains(holder));
             copy.cursors.retain(|machine, _| members.contains(machine));

@@ -6,6 +6,7 @@ use super::link::{Link, LinkId};
 use super::{Held, Node, Progress, Ticket, UNSTORED_MAX, Write};
 use crate::envelope::SenderId;
 use crate::stream::{Added, Need, Stream, StreamId};
+use crate::time::Now;
 
 #[derive(Debug, Default)]
 pub struct Copy {
@@ -26,6 +27,8 @@ pub struct Copy {
     pub swept: u64,
     /// The other side was told where to go on, and has not yet.
     pub needed: bool,
+    /// Since when its origin has not been believed that what is missing is safe elsewhere.
+    pub doubted_since: Option<Now>,
     /// The newest stable number that the origin was told.
     pub stable_said: u64,
     /// Of a stream of ours: how far it went to each broker; under our own name, what any of them has said that it has.
@@ -67,6 +70,7 @@ impl Copy {
         self.source = link.or(self.source);
         self.by_origin = by_origin;
         self.needed = false;
+        self.doubted_since = None;
     }
 }
 

@@ -121,6 +121,7 @@ impl Facts {
 
 impl Node {
     pub(super) fn tell_interest(&mut self, now: Now) {
+        self.weigh_interest();
         self.tell(Kind::Interest, self.local.to_bytes(), now);
     }
 
@@ -184,8 +185,9 @@ impl Node {
             return;
         };
         let Some(known) = self.links.get(&link) else { return };
-        // A client speaks for itself alone.
-        if self.settings.is_broker() && !known.is_broker && known.peer != owner {
+        // A client speaks for itself alone, and what could not be passed on is not kept.
+        let may = !self.settings.is_broker() || known.is_broker || known.peer == owner;
+        if !may || fact.body.len() > FACT_BYTES_MAX {
             self.counters.frames_refused += 1;
             return;
         }
@@ -312,7 +314,7 @@ impl Node {
     }
 
     fn put_fact(&self, key: &(Name, Kind), out: &mut Vec<u8>) {
-        if let Some(said) = self.facts.known.get(key).filter(|said| said.body.len() <= FACT_BYTES_MAX) {
+        if let Some(said) = self.facts.known.get(key) {
             let fact = Fact { owner: key.0.as_str(), kind: key.1.number(), hlc: said.hlc, body: &said.body };
             encode(&Frame::Fact(fact), out);
         }

@@ -6,7 +6,7 @@ use super::fetch::Reader;
 use super::link::{Attached, Flow, Link, LinkId};
 use super::{Node, copies::Copy};
 use crate::envelope::SenderId;
-use crate::frame::{Carried, Frame, Got, encode};
+use crate::frame::{Carried, EXPIRED, Frame, Got, encode};
 use crate::interest::Interest;
 use crate::rights::Rights;
 use crate::stream::{Body, Record, StreamId};
@@ -127,7 +127,9 @@ impl Node {
         if !goes_by(&self.settings.role, me, link, stream, copy) {
             return Stopped::AtTheEnd;
         }
-        if link.flows.get(&stream).map_or(0, |flow| flow.told) < copy.stream.trimmed() {
+        let told = link.flows.get(&stream).map_or(0, |flow| flow.told);
+        let walked = copy.cursors.get(&link.sender).copied().unwrap_or(0);
+        if told.max(walked) < copy.stream.trimmed() {
             // What is retained may have been among what it has missed.
             link.walk_anew();
         }
@@ -169,14 +171,16 @@ impl Node {
                     }
                 },
             };
-            if record.is_expired(now) {
-                self.counters.expired += 1;
+            let (is_over, carried) = (record.is_over(now), carried(&record, now));
+            if is_over || !carried.fits(self.settings.common.packet_bytes_max) {
+                self.counters.expired += u64::from(is_over);
+                self.counters.too_long += u64::from(!is_over);
                 flow.scanned = seq;
                 continue;
             }
             tell_trimmed(flow, stream, copy, elsewhere, out);
             tell_skipped(flow, stream, seq - 1, out);
-            encode(&Frame::Record(carried(&record, now)), out);
+            encode(&Frame::Record(carried), out);
             let bytes = u32::try_from(record.size()).unwrap_or(u32::MAX);
             flow.unacked.push_back((seq, bytes));
             (flow.scanned, flow.told) = (seq, seq);
@@ -300,6 +304,10 @@ fn tell_skipped(flow: &mut Flow, stream: StreamId, upto: u64, out: &mut Vec<u8>)
 }
 
 pub fn carried(record: &Record, now: Now) -> Carried<'_> {
-    let left = record.expires.map_or(0, |at| at.since(now).as_secs().saturating_add(1));
-    Carried { expiry_s: u32::try_from(left).unwrap_or(u32::MAX), topic: &record.topic, envelope: &record.envelope }
+    let expiry_s = match record.expires {
+        None => 0,
+        Some(at) if at <= now => EXPIRED,
+        Some(at) => u32::try_from(at.since(now).as_secs()).unwrap_or(EXPIRED).saturating_add(1).min(EXPIRED - 1),
+    };
+    Carried { expiry_s, topic: &record.topic, envelope: &record.envelope }
 }

@@ -16,6 +16,8 @@ pub const AGENT: &str = env!("CARGO_PKG_VERSION");
 
 /// Control frames that the other side may leave unread before its link is given up.
 const CONTROL_BYTES_MAX: usize = 4 << 20;
+/// Times that a machine may call this broker its home between two looks at it.
+const ATTACHMENTS_MAX: u8 = 16;
 /// Input that is not yet a whole frame and is kept when none is expected.
 const INPUT_BYTES_KEPT: usize = 4 << 10;
 
@@ -48,11 +50,24 @@ impl Parting {
 impl Node {
     /// A link stands, and its TLS has proved that `peer` is on the other side.
     pub fn handle_link_open(&mut self, peer: &Name, side: Side, now: Now) -> LinkId {
+        // One that calls again and again without a word has one link all the same.
+        let unheard = |link: &Link| link.phase == Phase::Greeting && link.side == Side::Accepted && link.peer == *peer;
+        if side == Side::Accepted
+            && let Some(id) = self.links.iter().find(|(_, link)| unheard(link)).map(|(id, _)| *id)
+        {
+            self.bye(id, Parting::Replaced);
+        }
         self.links_opened += 1;
         let id = LinkId(self.links_opened);
         let sender = SenderId::of(&self.settings.network, peer);
         let is_broker = self.settings.is_a_broker(peer);
         let mut link = Link::new(peer.clone(), sender, side, is_broker, now);
+        if side == Side::Dialed && self.by_peer.contains_key(peer) && self.home.is_answered_by(peer) {
+            // It was called since it did not answer, and it has answered meanwhile: what is on its way goes on.
+            self.links.insert(id, link);
+            self.close(id);
+            return id;
+        }
         let hello = Hello {
             version: VERSION,
             name: self.settings.me.as_str(),
@@ -68,7 +83,7 @@ impl Node {
     }
 
     pub fn handle_link_bytes(&mut self, id: LinkId, bytes: &[u8], now: Now) {
-        self.heard(id, now);
+        self.heard(id, bytes.len(), now);
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut input = std::mem::take(&mut link.input);
         let whole = if input.is_empty() {
@@ -78,6 +93,9 @@ impl Node {
             &input
         };
         let used = self.frames(id, whole, now);
+        if used < whole.len() {
+            self.bear_with(id, now);
+        }
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.phase != Phase::Closing) {
             let rest = whole.get(used..).unwrap_or(&[]);
             if input.is_empty() {
@@ -93,12 +111,27 @@ impl Node {
         self.settle(now);
     }
 
-    fn heard(&mut self, id: LinkId, now: Now) {
+    fn heard(&mut self, id: LinkId, bytes: usize, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.pulse.handle_heard(now);
+        link.bytes_heard = link.bytes_heard.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if link.is_broker && self.by_peer.get(&link.peer) == Some(&id) {
             let peer = link.peer.clone();
             self.home.handle_heard(&peer, now);
+        }
+    }
+
+    /// More of a frame is on its way, and beats and their answers stand behind it.
+    fn bear_with(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get(&id).filter(|link| link.phase == Phase::Open) else { return };
+        if !link.is_broker {
+            let wait = self.settings.heartbeat.every / 2;
+            if now.since(link.beat_sent_at) >= wait {
+                self.send_beat(id, now);
+            }
+        } else if self.by_peer.get(&link.peer) == Some(&id) {
+            let peer = link.peer.clone();
+            self.home.handle_answered(&peer, now);
         }
     }
 
@@ -110,7 +143,9 @@ impl Node {
             if phase == Phase::Closing {
                 return bytes.len();
             }
-            match decode(bytes.get(used..).unwrap_or(&[]), self.settings.payload_bytes_max) {
+            // Nobody greets at length.
+            let payload_max = if phase == Phase::Greeting { 0 } else { self.settings.common.packet_bytes_max };
+            match decode(bytes.get(used..).unwrap_or(&[]), payload_max) {
                 Ok(None) => return used,
                 Ok(Some((frame, length))) => {
                     used += length;
@@ -255,16 +290,19 @@ impl Node {
     fn attach_comes(&mut self, id: LinkId, fresh: Fresh) {
         let broker = self.settings.is_broker();
         let Some(link) = self.links.get_mut(&id) else { return };
-        if !broker || link.is_broker {
+        link.attachments += 1;
+        if !broker || link.is_broker || link.attached != Attached::No || link.attachments > ATTACHMENTS_MAX {
             return self.fault(id);
         }
         link.attached = Attached::Naming { fresh };
-        link.ready = false;
-        link.forget_flows();
     }
 
     fn detach_comes(&mut self, id: LinkId, now: Now) {
+        let broker = self.settings.is_broker();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if !broker || link.is_broker {
+            return self.fault(id);
+        }
         link.attached = Attached::No;
         link.ready = false;
         link.forget_flows();
@@ -297,11 +335,21 @@ impl Node {
     }
 
     fn ready_comes(&mut self, id: LinkId, now: Now) {
+        let broker = self.settings.is_broker();
         let Some(link) = self.links.get_mut(&id) else { return };
         let was = link.attached;
-        if matches!(was, Attached::Naming { .. }) && !self.interests.contains_key(&link.peer) {
+        let may = match (broker, link.is_broker) {
             // What it wants it has to say first: not to know it is not to know that it wants nothing.
+            (true, false) => matches!(was, Attached::Naming { .. }) && self.interests.contains_key(&link.peer),
+            (true, true) => !link.ready,
+            (false, _) => true,
+        };
+        if !may {
             return self.fault(id);
+        }
+        if !broker && (was == Attached::No || link.ready) {
+            // An answer to an earlier question.
+            return;
         }
         link.ready = true;
         let sender = link.sender;
@@ -374,6 +422,7 @@ impl Node {
             in_step,
             hlc,
             every_ms: u32::try_from(self.settings.heartbeat.every.as_millis()).unwrap_or(u32::MAX),
+            bytes_heard: link.bytes_heard,
         };
         self.say_frame(id, &Frame::Beat(beat));
     }
@@ -383,8 +432,11 @@ impl Node {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.beat_heard = beat.number;
         link.beat_heard_at = now;
-        let is_answer = beat.heard > link.beat_answered;
-        link.beat_answered = link.beat_answered.max(beat.heard);
+        // Nobody has heard what was not said.
+        let heard = beat.heard.min(link.beat_sent);
+        let is_answer = heard > link.beat_answered || beat.bytes_heard != link.bytes_answered;
+        link.bytes_answered = beat.bytes_heard;
+        link.beat_answered = link.beat_answered.max(heard);
         if beat.heard == link.beat_sent && beat.heard != 0 {
             let there = u64::from(beat.heard_ago_us);
             let whole = u64::try_from(now.since(link.beat_sent_at).as_micros()).unwrap_or(u64::MAX);

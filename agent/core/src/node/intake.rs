@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::copies::{Copy, Refused};
 use super::link::{Attached, Link, LinkId};
 use super::{DOUBT_MAX, Node};
-use crate::envelope::{Header, SenderId};
-use crate::frame::{Carried, Frame, Got};
+use crate::envelope::{Header, SEQ_MAX, SenderId};
+use crate::frame::{Carried, EXPIRED, Frame, Got};
 use crate::stream::{Need, Record, StreamId};
 use crate::time::Now;
 
@@ -46,7 +46,7 @@ impl Node {
             let record = Rc::new(unpack(carried, header, now));
             let is_next = self.copies.get(&stream).map_or(0, |copy| copy.stream.last()) + 1 == seq;
             if is_next && record.stamp.retain && self.settings.is_broker() {
-                self.counters.retained_refused += u64::from(!self.note_retained(&record, stream.sender));
+                self.counters.retained_refused += u64::from(!self.note_retained(&record, stream.sender, now));
             }
             self.append(stream, seq, record, Some(id))
         } else {
@@ -75,7 +75,7 @@ impl Node {
 
     pub(super) fn skip_comes(&mut self, id: LinkId, stream: StreamId, from: u64, to: u64) {
         let Some(link) = self.links.get(&id) else { return };
-        if from == 0 || to < from || matches!(road(self, link, stream), Road::Wrong) {
+        if from == 0 || to < from || to > SEQ_MAX || matches!(road(self, link, stream), Road::Wrong) {
             self.counters.frames_refused += 1;
             return;
         }
@@ -90,21 +90,28 @@ impl Node {
     /// a broker it can: that is what we wait for.
     fn is_doubted(&mut self, id: LinkId, stream: StreamId) -> bool {
         let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
-        let doubted = !by_broker && self.doubts.range(stream.lives_up_to_it()).next().is_some();
-        if doubted {
-            // It is asked for again when the doubt is over, unless that is given up for it.
-            if self.copy(stream).is_none() {
-                self.pass_over(id, stream);
-            }
+        let is_held_back = |node: &Self| node.doubts.range(stream.lives_up_to_it()).next().is_some();
+        if by_broker || !is_held_back(self) {
+            return false;
         }
-        doubted && (!self.copies.contains_key(&stream) || self.doubts.range(stream.lives_up_to_it()).next().is_some())
+        if self.copy(stream).is_none() {
+            self.pass_over(id, stream);
+            return true;
+        }
+        // That may have been given up for it.
+        let held_back = is_held_back(self);
+        if held_back {
+            // It is asked for again when the doubt is over. Until then, what its machine says in other lanes does not wait.
+            self.turn_away(id, stream);
+        }
+        held_back
     }
 
     /// The other side has forgotten what came before, since it is safe elsewhere. We may be the ones who do not have it
     /// yet: then it is to come from another broker.
     pub(super) fn trimmed_comes(&mut self, id: LinkId, stream: StreamId, upto: u64, now: Now) {
         let Some(link) = self.links.get(&id) else { return };
-        if matches!(road(self, link, stream), Road::Wrong) {
+        if upto > SEQ_MAX || matches!(road(self, link, stream), Road::Wrong) {
             self.counters.frames_refused += 1;
             return;
         }
@@ -120,7 +127,10 @@ impl Node {
         if !by_broker && self.settings.waits_for_others() {
             let brokers = self.links.iter().filter(|(_, link)| link.is_broker);
             let beats = brokers.map(|(id, link)| (*id, link.beat_sent)).collect();
-            self.doubts.insert(stream, Doubt { upto, origin: id, since: now, beats });
+            // Told again by a new link, it is the same doubt.
+            let copy = self.copies.get_mut(&stream);
+            let since = copy.map_or(now, |copy| *copy.doubted_since.get_or_insert(now));
+            self.doubts.insert(stream, Doubt { upto, origin: id, since, beats });
             self.counters.doubted += 1;
             return self.weigh_doubts(now);
         }
@@ -242,7 +252,8 @@ impl Node {
 
     /// A broker tells how far a machine that is attached to it has got.
     pub(super) fn cursor_comes(&mut self, id: LinkId, machine: SenderId, stream: StreamId, upto: u64) {
-        if !self.links.get(&id).is_some_and(|link| link.is_broker) {
+        let by_broker = self.links.get(&id).is_some_and(|link| link.is_broker);
+        if !self.settings.is_broker() || !by_broker || !self.settings.common.senders.contains(&machine) {
             self.counters.frames_refused += 1;
             return;
         }
@@ -278,6 +289,10 @@ fn road(node: &Node, link: &Link, stream: StreamId) -> Road {
 }
 
 pub fn unpack(carried: &Carried<'_>, header: Header, now: Now) -> Record {
-    let expires = (carried.expiry_s > 0).then(|| now.after(Duration::from_secs(u64::from(carried.expiry_s))));
+    let expires = match carried.expiry_s {
+        0 => None,
+        EXPIRED => Some(now),
+        seconds => Some(now.after(Duration::from_secs(u64::from(seconds)))),
+    };
     Record { topic: carried.topic.into(), envelope: carried.envelope.into(), expires, stamp: header.stamp }
 }

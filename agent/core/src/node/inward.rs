@@ -133,24 +133,25 @@ impl Node {
         if self.inward_blocked {
             return None;
         }
+        self.weigh_interest();
         while let Some((sender, record)) = self.loose.restored.pop_front() {
             let stream = StreamId { lane: record.stamp.lane, sender, incarnation: record.stamp.incarnation };
             if !record.is_expired(now)
                 && !record.stamp.clear
-                && let Some(delivery) = self.open(record, From::Restored(stream))
+                && let Some(delivery) = self.open(record, From::Restored(stream), now)
             {
                 return Some(delivery);
             }
         }
         while let Some((stream, record)) = self.loose.unparked.pop_front() {
-            if record.is_expired(now) {
+            if record.is_over(now) {
                 self.counters.expired += 1;
-            } else if let Some(delivery) = self.open(record, From::Parked(stream)) {
+            } else if let Some(delivery) = self.open(record, From::Parked(stream), now) {
                 return Some(delivery);
             }
         }
         while let Some((stream, record)) = self.loose.ready.pop() {
-            if let Some(delivery) = self.open(record, From::Loose(stream)) {
+            if let Some(delivery) = self.open(record, From::Loose(stream), now) {
                 return Some(delivery);
             }
         }
@@ -170,11 +171,12 @@ impl Node {
                 self.undelivered.extend(self.deliverable.extract_if(stream.lives_from_it(), |_| true));
                 continue;
             };
-            let opened = if record.is_expired(now) { None } else { self.open(record, From::Stream(stream, seq)) };
-            match opened {
-                Some(delivery) => return Some(delivery),
-                None => self.delivered(stream, seq),
+            if record.is_over(now) {
+                self.counters.expired += 1;
+            } else if let Some(delivery) = self.open(record, From::Stream(stream, seq), now) {
+                return Some(delivery);
             }
+            self.delivered(stream, seq);
         }
         None
     }
@@ -259,7 +261,7 @@ impl Node {
     }
 
     /// `None`: there is nothing to deliver.
-    fn open(&mut self, record: Held, from: From) -> Option<Delivery> {
+    fn open(&mut self, record: Held, from: From, now: Now) -> Option<Delivery> {
         let mut body = std::mem::take(&mut self.scratch);
         let sender = from.stream().sender;
         match self.opener.open(&record.envelope, &record.topic, &mut body) {
@@ -275,7 +277,7 @@ impl Node {
         let retain = if stamp.retain {
             // A broker has noted and counted what came by a stream when it came.
             let counted = self.settings.is_broker() && matches!(from, From::Stream(..));
-            let refused = !self.note_retained(&record, sender);
+            let refused = !self.note_retained(&record, sender, now);
             self.counters.retained_refused += u64::from(refused && !counted);
             let newest = self.retained.rank(&record.topic) == Some(Rank { hlc: stamp.hlc, sender });
             match from {

@@ -58,6 +58,8 @@ pub struct Link {
     pub input: Vec<u8>,
     pub control: Vec<u8>,
     pub attached: Attached,
+    /// How often it was, since the last sweep.
+    pub attachments: u8,
     /// It has named its copies: records may go to it.
     pub ready: bool,
     pub flows: BTreeMap<StreamId, Flow>,
@@ -82,6 +84,9 @@ pub struct Link {
     pub beat_answered: u32,
     pub beat_heard: u32,
     pub beat_heard_at: Now,
+    /// What came in, and what the other side says of that which it has heard.
+    pub bytes_heard: u32,
+    pub bytes_answered: u32,
     pub rtt_us: Option<u64>,
     pub transmit_asked: bool,
 }
@@ -125,6 +130,7 @@ impl Link {
             input: Vec::new(),
             control: Vec::new(),
             attached: Attached::No,
+            attachments: 0,
             ready: false,
             flows: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -141,6 +147,8 @@ impl Link {
             beat_answered: 0,
             beat_heard: 0,
             beat_heard_at: now,
+            bytes_heard: 0,
+            bytes_answered: 0,
             rtt_us: None,
             transmit_asked: false,
         }

@@ -177,6 +177,8 @@ pub struct Node {
     /// What the programs here want to hear.
     wanted: BTreeSet<Box<str>>,
     local: Interest,
+    /// That has changed since.
+    local_is_old: bool,
     interest_due: Option<Now>,
     status_due: Now,
     /// What was told, the uptime aside, and when.
@@ -263,6 +265,7 @@ impl Node {
             interests: BTreeMap::new(),
             wanted: BTreeSet::new(),
             local: Interest::default(),
+            local_is_old: false,
             interest_due: Some(now),
             status_due: now,
             status_told: Default::default(),
@@ -321,14 +324,27 @@ impl Node {
     }
 
     fn interest_changed(&mut self, now: Now) {
-        // At home it counts at once; the others hear of it with what else changes just now.
-        self.local = Interest::of(self.wanted.iter().map(|filter| &**filter));
+        // At home it counts for what comes next; the others hear of it with what else changes just now.
+        self.local_is_old = true;
         self.interest_due.get_or_insert(now.after(INTEREST_WAIT));
+    }
+
+    /// Once for all that has changed: it takes the square of the number of filters.
+    fn weigh_interest(&mut self) {
+        if std::mem::take(&mut self.local_is_old) {
+            self.local = Interest::of(self.wanted.iter().map(|filter| &**filter));
+        }
     }
 
     /// Could not reach it, or it did not prove who it is.
     pub fn handle_dial_failed(&mut self, broker: &Name, now: Now) {
         self.home.handle_dial_failed(broker, now);
+        self.settle(now);
+    }
+
+    /// The shell holds all links, since the disk is far behind, or lets them go.
+    pub fn handle_deaf(&mut self, deaf: bool, now: Now) {
+        self.home.handle_deaf(deaf, now);
         self.settle(now);
     }
 

@@ -181,7 +181,7 @@ impl Node {
         let (topic, expires) = (message.topic.clone(), message.expires);
         let record = Rc::new(Record { topic, envelope: envelope.into(), expires, stamp });
         if stamp.retain {
-            self.counters.retained_refused += u64::from(!self.note_retained(&record, self.me));
+            self.counters.retained_refused += u64::from(!self.note_retained(&record, self.me, now));
         }
         self.counters.offered += 1;
         self.append(id, seq, record, None).ok()?;
@@ -286,6 +286,7 @@ impl Node {
     }
 
     fn give_up_oldest(&mut self, id: StreamId) -> bool {
+        self.weigh_interest();
         let Some(copy) = self.copies.get_mut(&id) else { return false };
         let before = copy.stream.weight();
         let Some(body) = copy.stream.pop_oldest() else { return false };

@@ -179,7 +179,7 @@ impl Node {
         self.turn_away(id, stream);
     }
 
-    fn turn_away(&mut self, id: LinkId, stream: StreamId) {
+    pub(super) fn turn_away(&mut self, id: LinkId, stream: StreamId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.forget_flow(stream);
         self.say_frame(id, &Frame::Gone { stream });

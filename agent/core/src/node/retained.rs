@@ -22,8 +22,10 @@ pub struct Rank {
 #[derive(Debug, Default)]
 pub struct Retained {
     topics: BTreeMap<Rc<str>, Known>,
-    /// Those of them that are clearings and in memory, the oldest first.
+    /// Those of them that are clearings, the oldest first.
     clearings: BTreeSet<(Rank, Rc<str>)>,
+    /// Those of them that expire, and when.
+    ends: BTreeSet<(Now, Rc<str>)>,
     /// Of those that are in memory.
     bytes: u64,
     /// Of those that are kept, be it on the disk only.
@@ -36,17 +38,19 @@ struct Known {
     rank: Rank,
     /// Of the message; of its topic alone, where there is no room for more.
     kept_bytes: u64,
+    clears: bool,
+    expires: Option<Now>,
     /// On brokers.
     record: Option<Held>,
 }
 
 impl Known {
-    fn bytes(&self) -> u64 {
-        self.record.as_ref().map_or(0, |record| record.size())
+    fn of(rank: Rank, record: &Held) -> Self {
+        Self { rank, kept_bytes: record.size(), clears: record.stamp.clear, expires: record.expires, record: None }
     }
 
-    fn is_clearing(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.stamp.clear)
+    fn bytes(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.size())
     }
 }
 
@@ -61,23 +65,23 @@ impl Retained {
 
     /// The newest of its topic, which is kept: on the disk, and `here`, on brokers, in memory too.
     pub fn put(&mut self, rank: Rank, record: &Held, here: bool) {
-        let record_here = here.then(|| record.clone());
-        self.insert(&record.topic, Known { rank, kept_bytes: record.size(), record: record_here });
+        self.insert(&record.topic, Known { record: here.then(|| record.clone()), ..Known::of(rank, record) });
     }
 
     /// The newest of its topic, for which there is no room.
-    pub fn put_rank(&mut self, topic: &str, rank: Rank) {
-        let kept_bytes = topic.len() as u64;
-        self.insert(topic, Known { rank, kept_bytes, record: None });
+    pub fn put_rank(&mut self, rank: Rank, record: &Held) {
+        let kept_bytes = record.topic.len() as u64;
+        self.insert(&record.topic, Known { kept_bytes, ..Known::of(rank, record) });
     }
 
     fn insert(&mut self, topic: &str, known: Known) {
         let topic = self.remove(topic).unwrap_or_else(|| topic.into());
         self.bytes += known.bytes();
         self.kept_bytes += known.kept_bytes;
-        if known.is_clearing() {
+        if known.clears {
             self.clearings.insert((known.rank, topic.clone()));
         }
+        self.ends.extend(known.expires.map(|at| (at, topic.clone())));
         self.topics.insert(topic, known);
     }
 
@@ -86,8 +90,11 @@ impl Retained {
         let (topic, gone) = self.topics.remove_entry(topic)?;
         self.bytes -= gone.bytes();
         self.kept_bytes -= gone.kept_bytes;
-        if gone.is_clearing() {
+        if gone.clears {
             self.clearings.remove(&(gone.rank, topic.clone()));
+        }
+        if let Some(at) = gone.expires {
+            self.ends.remove(&(at, topic.clone()));
         }
         Some(topic)
     }
@@ -95,6 +102,12 @@ impl Retained {
     /// Gives back its topic, if there is one.
     fn remove_oldest_clearing(&mut self) -> Option<Rc<str>> {
         let (_, topic) = self.clearings.first().cloned()?;
+        self.remove(&topic)
+    }
+
+    /// The same of one that has expired.
+    fn remove_expired(&mut self, now: Now) -> Option<Rc<str>> {
+        let (_, topic) = self.ends.first().filter(|(at, _)| *at <= now).cloned()?;
         self.remove(&topic)
     }
 
@@ -111,7 +124,6 @@ impl Retained {
     /// Only the ranks stay.
     pub fn forget_records(&mut self) {
         self.topics.values_mut().for_each(|known| known.record = None);
-        self.clearings.clear();
         self.bytes = 0;
     }
 
@@ -133,27 +145,35 @@ impl Retained {
 
 impl Node {
     /// If it is newer than what is known of its topic, it is what is known from now on. False: there is no room for it.
-    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId) -> bool {
+    pub(super) fn note_retained(&mut self, record: &Held, sender: SenderId, now: Now) -> bool {
         let rank = Rank { hlc: record.stamp.hlc, sender };
         if self.retained.rank(&record.topic).is_some_and(|known| known >= rank) {
             return true;
         }
         let is_new = !self.retained.topics.contains_key(&*record.topic);
         let full = is_new && self.retained.len() >= self.settings.retained_len_max;
-        if full && (record.stamp.clear || !self.forget_a_clearing()) {
+        if full && (record.stamp.clear || !(self.forget_an_expired(now) || self.forget_a_clearing())) {
             return record.stamp.clear;
         }
-        if self.retained.has_room(record, self.settings.retained_bytes_max) {
+        let bytes_max = self.settings.retained_bytes_max;
+        while !self.retained.has_room(record, bytes_max) && self.forget_an_expired(now) {}
+        if self.retained.has_room(record, bytes_max) {
             self.retained.put(rank, record, self.settings.is_broker());
             self.write(Write::Retained { sender, record: record.clone() });
             return true;
         }
         if !is_new {
             // What the topic had is not the newest any more.
-            self.retained.put_rank(&record.topic, rank);
+            self.retained.put_rank(rank, record);
             self.write(Write::RetainedGone(record.topic.clone()));
         }
         record.stamp.clear
+    }
+
+    fn forget_an_expired(&mut self, now: Now) -> bool {
+        let Some(expired) = self.retained.remove_expired(now) else { return false };
+        self.write(Write::RetainedGone((*expired).into()));
+        true
     }
 
     /// Clearings are only there so that older messages do not come back; the oldest may go.
@@ -195,6 +215,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.ready) else { return };
         let Some(mut at) = link.walk.take() else { return };
         let rights = self.settings.peers.get(&link.peer);
+        let packet_bytes_max = self.settings.common.packet_bytes_max;
         let rest = self.retained.topics.range::<str, _>((Bound::Excluded(&*at), Bound::Unbounded));
         for (topic, known) in rest {
             if out.len() >= end {
@@ -202,8 +223,10 @@ impl Node {
                 return;
             }
             let may = link.is_broker || rights.is_some_and(|rights| rights.subscribe.topic(topic));
-            if let Some(record) = known.record.as_ref().filter(|record| may && !record.is_expired(now)) {
-                encode(&Frame::Retained(follow::carried(record, now)), out);
+            let carried = known.record.as_ref().map(|record| follow::carried(record, now));
+            if let Some(carried) = carried.filter(|carried| may && carried.fits(packet_bytes_max)) {
+                encode(&Frame::Retained(carried), out);
+                self.counters.retained_sent += 1;
             }
             at = (**topic).into();
         }

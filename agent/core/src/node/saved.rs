@@ -193,11 +193,11 @@ impl Node {
                 self.put_in_turn(id);
             }
         }
-        for (topic, (rank, record)) in saved.retained {
+        for (rank, record) in saved.retained.into_values() {
             if self.retained.has_room(&record, self.settings.retained_bytes_max) {
                 self.retained.put(rank, &record, self.settings.is_broker());
             } else {
-                self.retained.put_rank(&topic, rank);
+                self.retained.put_rank(rank, &record);
             }
             self.loose.restored.push_back((rank.sender, record));
         }

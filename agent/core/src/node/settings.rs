@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{STREAMS_MAX, WINDOW};
 use crate::assign::{Assignment, Role};
-use crate::envelope::{BootSalt, Keyring};
+use crate::envelope::{BootSalt, Keyring, SenderId};
 use crate::home::{self, Rules};
 use crate::ids::Name;
 use crate::rights::Rights;
@@ -32,7 +32,6 @@ pub struct Settings {
     pub memory_bytes_max: u64,
     /// Beyond this, records that are on the disk are not in memory as well.
     pub here_bytes_max: u64,
-    pub payload_bytes_max: usize,
     /// Streams that it keeps track of.
     pub streams_max: usize,
     /// Bytes of records that may be on their way by a link and not yet answered.
@@ -50,12 +49,20 @@ pub struct Common {
     pub fingerprint: Box<str>,
     /// Everybody who belongs to the network.
     pub machines: BTreeSet<Name>,
+    /// Their names in envelopes.
+    pub senders: BTreeSet<SenderId>,
+    /// The longest packet that any of them takes: no link carries anything longer.
+    pub packet_bytes_max: usize,
 }
 
 impl Common {
     #[must_use]
     pub fn of(topology: &Topology) -> Self {
-        Self { fingerprint: topology.fingerprint(), machines: topology.machines.keys().cloned().collect() }
+        let machines: BTreeSet<Name> = topology.machines.keys().cloned().collect();
+        let senders = machines.iter().map(|name| SenderId::of(&topology.network, name)).collect();
+        let packet_bytes_max = topology.machines.values().map(|machine| machine.limits.packet_bytes_max as usize).max();
+        let packet_bytes_max = packet_bytes_max.unwrap_or_default();
+        Self { fingerprint: topology.fingerprint(), machines, senders, packet_bytes_max }
     }
 }
 
@@ -76,7 +83,6 @@ impl Settings {
             bytes_max: assignment.store.max_bytes.unwrap_or(memory / 2),
             memory_bytes_max: memory / 2,
             here_bytes_max: memory / 8,
-            payload_bytes_max: assignment.limits.packet_bytes_max as usize,
             streams_max: STREAMS_MAX,
             window_bytes: WINDOW,
             retained_len_max: assignment.limits.retained_len_max as usize,

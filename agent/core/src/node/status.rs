@@ -29,7 +29,11 @@ pub struct Counters {
     /// Messages that were on the disk, and could not be read back.
     pub unreadable: u64,
     pub expired: u64,
+    /// Messages that are longer than the topology lets any machine take by now.
+    pub too_long: u64,
     pub records_sent: u64,
+    /// Retained messages sent besides, to machines that come anew.
+    pub retained_sent: u64,
     pub delivered: u64,
     /// Envelopes whose key is not here.
     pub unknown_key: u64,

@@ -23,6 +23,7 @@ pub struct Wants {
 
 impl Node {
     pub(super) fn sweep(&mut self, now: Now) {
+        self.links.values_mut().for_each(|link| link.attachments = 0);
         self.judge_clients(now);
         self.tell_passed_over();
         let links: Vec<LinkId> =

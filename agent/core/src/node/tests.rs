@@ -4,9 +4,12 @@ mod lab;
 mod limits;
 mod lives;
 mod pages;
+mod peers;
 mod ping;
 mod presence;
+mod retained;
 mod sim;
+mod slow;
 mod spill;
 
 use lab::Lab;

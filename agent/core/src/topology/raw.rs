@@ -127,7 +127,7 @@ pub struct RawDeviceDoor {
 pub struct RawLimits {
     /// Connections at all doors of one machine, 1 to 100000. Default 1000; at most one for each 512KiB that there is.
     pub connections: Option<Spanned<u64>>,
-    /// Largest packet, such as 1MiB.
+    /// Largest packet, up to 16MiB, such as 1MiB.
     pub packet: Option<Text>,
     /// Messages on their way to one subscriber and not yet acknowledged, 1 to 65535. Default 100.
     pub inflight: Option<Spanned<u64>>,

@@ -162,3 +162,31 @@ fn what_the_hub_itself_sends_arrives_whatever_its_role() {
         }
     }
 }
+
+#[test]
+fn what_one_machine_takes_at_a_time_ends_nobodys_links() {
+    let small =
+        |name: &str| WORKSHOP.replace(&format!("{name}: {{}}"), &format!("{name}: {{ limits: {{ packet: 1KiB }} }}"));
+    let mut lab = Lab::new(&small("office"), 1);
+    lab.want("office", "line/#");
+    lab.seconds(2);
+    let long = "x".repeat(500_000);
+    lab.publish("press", "line/a", &long);
+    lab.seconds(2);
+    assert_eq!(lab.heard("office"), [format!("line/a {long}")], "its programs are told as far as they can take it");
+    lab.kill("office");
+    lab.publish("press", "line/b", &long);
+    lab.retain("press", "line/c", &long);
+    lab.seconds(1);
+    for name in ["hub", "spare", "press"] {
+        lab.edit(name, &small("office").replace("keys:", "limits: { packet: 1KiB }\nkeys:"));
+    }
+    lab.start("office");
+    lab.edit("office", &small("office").replace("keys:", "limits: { packet: 1KiB }\nkeys:"));
+    lab.publish("press", "line/d", "short");
+    lab.seconds(5);
+    assert_eq!(lab.heard("office")[1..], ["line/d short"], "what is too long by now is passed over, and counted");
+    assert_eq!(lab.node("hub").counters().too_long, 2);
+    let faults = ["hub", "spare", "press", "office"].map(|name| lab.node(name).counters().link_faults);
+    assert_eq!(faults, [0; 4]);
+}

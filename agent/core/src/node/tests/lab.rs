@@ -2,6 +2,7 @@
 
 mod disk;
 mod files;
+mod wires;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -38,7 +39,10 @@ pub struct Lab {
     pub now: Now,
     pub topology: Topology,
     pub machines: BTreeMap<String, Machine>,
-    wires: BTreeMap<(String, LinkId), (String, LinkId)>,
+    wires: BTreeMap<End, End>,
+    /// What each wire carries, where that is not any number of bytes, and until when it is busy.
+    pub bytes_per_second: Option<u32>,
+    busy: BTreeMap<End, Now>,
     events: BTreeMap<(Now, u64), Event>,
     count: u64,
     cut: BTreeSet<(String, String)>,
@@ -75,10 +79,13 @@ pub struct Heard {
     pub place: Option<(StreamId, u64)>,
 }
 
+/// Of a wire, at a machine.
+type End = (String, LinkId);
+
 #[derive(Clone)]
 pub enum Event {
-    Bytes { to: (String, LinkId), bytes: Vec<u8> },
-    Closed { to: (String, LinkId) },
+    Bytes { to: End, bytes: Vec<u8> },
+    Closed { to: End },
     DialFailed { at: String, to: Name },
     Stored { at: String, ticket: Ticket, written: usize, life: u64 },
     Fetch { at: String, fetch: Fetch, life: u64 },
@@ -97,6 +104,8 @@ impl Lab {
             topology,
             machines: BTreeMap::new(),
             wires: BTreeMap::new(),
+            bytes_per_second: None,
+            busy: BTreeMap::new(),
             events: BTreeMap::new(),
             count: 0,
             cut: BTreeSet::new(),
@@ -204,16 +213,6 @@ impl Lab {
         missed.into_iter().for_each(|event| self.happen(event));
     }
 
-    /// Every connection of two machines breaks; what was on its way is lost.
-    pub fn reset(&mut self, a: &str, b: &str) {
-        let ends: Vec<_> =
-            self.wires.iter().filter(|((at, _), (to, _))| at == a && to == b).map(|(e, _)| e.clone()).collect();
-        for end in ends {
-            self.later(LATENCY, Event::Closed { to: end.clone() });
-            self.unplug(&end);
-        }
-    }
-
     /// Its programs are gone.
     pub fn forget_wants(&mut self, name: &str) {
         self.machines.get_mut(name).unwrap().wants.clear();
@@ -256,34 +255,6 @@ impl Lab {
         some.into_iter().for_each(|stored| self.happen(stored));
     }
 
-    pub fn cut(&mut self, one: &[&str], other: &[&str]) {
-        for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
-            self.block(a, b);
-        }
-    }
-
-    /// Nothing passes from one to the other.
-    pub fn block_one_way(&mut self, a: &str, b: &str) {
-        self.cut.insert((a.into(), b.into()));
-    }
-
-    /// Nothing passes between them, and nobody is told.
-    pub fn block(&mut self, a: &str, b: &str) {
-        self.cut.insert((a.into(), b.into()));
-        self.cut.insert((b.into(), a.into()));
-    }
-
-    fn passes(&self, from: &str, to: &str) -> bool {
-        !self.cut.contains(&(from.to_owned(), to.to_owned()))
-    }
-
-    pub fn heal(&mut self) {
-        self.cut.clear();
-        for event in std::mem::take(&mut self.held) {
-            self.later(LATENCY, event);
-        }
-    }
-
     pub fn want(&mut self, name: &str, filter: &str) {
         let now = self.now;
         let machine = self.machines.get_mut(name).unwrap();
@@ -309,19 +280,34 @@ impl Lab {
         self.offer(name, topic, payload, PropsBuf::default(), true)
     }
 
+    /// The same, which expires.
+    pub fn retain_for(&mut self, name: &str, topic: &str, payload: &str, seconds: u64) -> OfferId {
+        self.machines.get_mut(name).unwrap().keep(topic, payload);
+        let expires = Some(self.now.after(Duration::from_secs(seconds)));
+        let content = Content { expires, ..Self::content(topic, payload, PropsBuf::default(), true) };
+        self.offer_content(name, &content)
+    }
+
     fn offer(&mut self, name: &str, topic: &str, payload: &str, props: PropsBuf, retain: bool) -> OfferId {
-        self.count += 1;
-        let offer = OfferId::numbered(self.count);
-        let content = Content {
+        self.offer_content(name, &Self::content(topic, payload, props, retain))
+    }
+
+    fn content(topic: &str, payload: &str, props: PropsBuf, retain: bool) -> Content {
+        Content {
             topic: topic.into(),
             payload: payload.as_bytes().into(),
             props: props.as_props().as_bytes().into(),
             qos: QoS::AtLeastOnce,
             retain,
             expires: None,
-        };
+        }
+    }
+
+    fn offer_content(&mut self, name: &str, content: &Content) -> OfferId {
+        self.count += 1;
+        let offer = OfferId::numbered(self.count);
         let now = self.now;
-        self.machines.get_mut(name).unwrap().node.as_mut().unwrap().handle_offer(Some(offer), &content, now);
+        self.machines.get_mut(name).unwrap().node.as_mut().unwrap().handle_offer(Some(offer), content, now);
         self.drain(name);
         offer
     }
@@ -536,23 +522,6 @@ impl Lab {
         }
     }
 
-    fn transmit(&mut self, name: &str, link: LinkId) {
-        let now = self.now;
-        let mut bytes = Vec::new();
-        if let Some(node) = self.node_mut(name) {
-            node.poll_transmit(link, &mut bytes, 16 << 10, now);
-        }
-        if let Some(to) = self.wires.get(&(name.to_owned(), link)).cloned()
-            && !bytes.is_empty()
-        {
-            if self.passes(name, &to.0) {
-                self.later(LATENCY, Event::Bytes { to, bytes });
-            } else {
-                self.held.push(Event::Bytes { to, bytes });
-            }
-        }
-    }
-
     fn take(&mut self, name: &str) {
         let now = self.now;
         let machine = self.machines.get_mut(name).unwrap();
@@ -565,14 +534,15 @@ impl Lab {
             }
             let inward = delivery.inward();
             let payload = String::from_utf8(inward.payload.to_vec()).unwrap();
-            taken.push((inward.topic.to_owned(), payload, inward.retain, delivery.place()));
+            let expired = inward.expires.is_some_and(|at| at <= now);
+            taken.push((inward.topic.to_owned(), payload, inward.retain, expired, delivery.place()));
             node.inward_taken(delivery, now);
         }
-        for (topic, payload, retain, place) in taken {
+        for (topic, payload, retain, expired, place) in taken {
             if retain != Retain::No {
-                machine.keep(&topic, &payload);
+                machine.keep(&topic, if expired { "" } else { &payload });
             }
-            if retain == Retain::Store {
+            if retain == Retain::Store || expired {
                 continue;
             }
             machine.heard.push(Heard { text: format!("{topic} {payload}"), place });

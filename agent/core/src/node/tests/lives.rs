@@ -150,3 +150,49 @@ fn a_machine_whose_card_was_wiped_goes_on_where_the_network_has_heard_it_last() 
     lab.seconds(20);
     assert_eq!(lab.heard("spare"), ["line/a 2", "line/a 1", "line/a 3", "line/a 4"]);
 }
+
+/// Press has said something that hub and spare have, and comes home to attic, which does not believe that it is safe there.
+fn doubted_at_attic() -> Lab {
+    let mut lab = Lab::with(&format!("{THREE_BROKERS}topics: [{{ match: \"now/#\", lane: urgent }}]\n"), 1, FEW_BYTES);
+    lab.want("attic", "#");
+    lab.seconds(2);
+    lab.cut(&["attic"], &["hub", "spare", "press"]);
+    (0..10).for_each(|number| _ = lab.publish("press", "line/a", &number.to_string()));
+    lab.seconds(2);
+    lab.kill("hub");
+    lab.kill("spare");
+    lab.heal();
+    lab.seconds(5);
+    lab
+}
+
+const FEW_BYTES: Room = Room { window_bytes: 500, ..Room::PLENTY };
+
+#[test]
+fn while_one_stream_is_doubted_the_others_go_on() {
+    let mut lab = doubted_at_attic();
+    (10..30).for_each(|number| _ = lab.publish("press", "line/a", &number.to_string()));
+    lab.seconds(1);
+    (0..10).for_each(|number| _ = lab.publish("press", "now/a", &number.to_string()));
+    lab.seconds(2);
+    assert_eq!(lab.node("attic").doubts.len(), 1);
+    assert_eq!(lab.heard("attic"), (0..10).map(|number| format!("now/a {number}")).collect::<Vec<_>>());
+    lab.start("hub");
+    lab.seconds(10);
+    let expected =
+        (0..10).map(|number| format!("now/a {number}")).chain((0..30).map(|number| format!("line/a {number}")));
+    assert_eq!(lab.heard("attic"), expected.collect::<Vec<_>>(), "it was worth the wait");
+}
+
+#[test]
+fn a_doubt_ends_in_time_though_the_link_is_made_anew_meanwhile() {
+    let mut lab = doubted_at_attic();
+    lab.publish("press", "line/a", "10");
+    for _ in 0..3 {
+        lab.seconds(150);
+        assert!(lab.heard("attic").is_empty());
+        lab.reset("press", "attic");
+    }
+    lab.seconds(160);
+    assert_eq!(lab.heard("attic"), ["line/a 10"]);
+}

@@ -105,8 +105,8 @@ fn limits_layer(raw: &RawLimits, limits: &mut Limits, report: &mut Report) {
     };
     const TIB: u64 = 1 << 40;
     let mut packet = u64::from(limits.packet_bytes_max);
-    // 268,435,455 is the most that MQTT can say.
-    bytes(&raw.packet, 1 << 10, 268_435_455, &mut packet);
+    // MQTT could say more; the store takes so much, as often as one message may be kept, at a time.
+    bytes(&raw.packet, 1 << 10, 16 << 20, &mut packet);
     limits.packet_bytes_max = u32::try_from(packet).unwrap_or(limits.packet_bytes_max);
     bytes(&raw.queue_bytes, 1 << 10, TIB, &mut limits.queue_bytes_max);
     bytes(&raw.memory, 1 << 20, TIB, &mut limits.memory_bytes_max);
