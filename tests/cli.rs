@@ -142,9 +142,34 @@ fn completions_and_manual_pages_come_from_the_same_commands() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(said(&hobnail(root(), &["completions", shell])).contains("explain"), "{shell}");
     }
+    let mut unread = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = unread.args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(hobnail(folder.path(), &["man", "pages"]).status.code(), Some(0));
     let page = fs::read_to_string(folder.path().join("pages/hobnail-check.1")).unwrap();
     assert!(page.contains("Check a topology file"), "{page}");
+}
+
+#[test]
+fn a_machine_needs_the_keys_of_its_network_and_no_secret_of_another_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    for key in ["k1", "k2"] {
+        let made = hobnail(folder.path(), &["key", "new", key, "--keys", "."]);
+        assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let factory = root().join("topologies/factory.yaml");
+    let check = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hobnail"));
+        command.arg("check").arg(&factory).arg("--keys").arg(folder.path()).env("HOBNAIL_NAME", name);
+        let output = command.output().unwrap();
+        (output.status.code(), said(&output))
+    };
+    assert_eq!(check("office"), (Some(0), String::new()));
+    for (name, missing) in [("leeds-hub", 2), ("york-hub", 1), ("laptop", 2)] {
+        let (code, told) = check(name);
+        assert_eq!((code, told.matches("is not there").count()), (Some(78), missing), "{name}: {told}");
+    }
 }
 
 #[test]

@@ -209,6 +209,33 @@ fn an_agent_with_another_networks_key_gets_nowhere_and_is_counted() {
     assert!(ears.last("line/foreign").is_none(), "a stranger's message was delivered");
 }
 
+#[test]
+fn two_machines_under_one_name_are_told_by_their_hub() {
+    let Some(mut lab) = Lab::new(&["hub"], &["a", "copy"], QUICK) else { return };
+    ["hub", "a"].iter().for_each(|name| lab.start(name));
+    await_path(&lab, "a", "hub");
+    let health = || {
+        let status = run(&lab, "hub", Path::new(env!("CARGO_BIN_EXE_hobnail")), &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        status["health"].to_string()
+    };
+    assert!(!health().contains("\"twins\""), "{}", health());
+    let mut twin = lab.command("copy", Path::new(env!("CARGO_BIN_EXE_hobnail")));
+    twin.env("HOBNAIL_STATE", lab.file("copy").with_extension("state")).stdin(Stdio::null()).stdout(Stdio::null());
+    twin.arg("run").arg(lab.file("copy")).args(["--name", "a", "--keys"]).arg(lab.keys_of("copy"));
+    let _twin = Ended(twin.spawn().expect("it starts"));
+    until("the hub has told of it", || health().contains("two machines call themselves a"));
+}
+
+/// A process that ends with this.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 /// Its agent does not even start; whoever dials without a key, as `openssl` does, is shown the door.
 #[test]
 fn a_machine_without_a_key_gets_nowhere_and_is_counted() {

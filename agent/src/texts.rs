@@ -104,4 +104,8 @@ impl Surroundings for Overlay<'_> {
     fn secret(&mut self, file: SecretFile<'_>) -> SecretFact {
         self.disk.secret(file)
     }
+
+    fn me(&self) -> Option<&str> {
+        self.disk.me()
+    }
 }

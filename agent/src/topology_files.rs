@@ -5,10 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hobnail_core::ids::Name;
 use hobnail_core::topology::{FILE_BYTES_MAX, Loaded, SecretFact, SecretFile, Surroundings, load};
 
 use crate::keys;
 use crate::secrets::{is_credential, located};
+use crate::whoami::whoami;
 
 /// Where keys and passwords live, unless `--keys` or the environment says otherwise.
 pub const KEY_DIRECTORY: &str = "/etc/hobnail/keys";
@@ -17,21 +19,24 @@ pub const KEY_DIRECTORY: &str = "/etc/hobnail/keys";
 pub struct Disk {
     /// `None`: this is not where the secrets live, so nothing is said about them.
     key_directory: Option<PathBuf>,
+    /// `None`: it is looked at for all machines.
+    me: Option<Name>,
 }
 
 impl Disk {
-    /// Look at the secrets in `named`, or in the usual place where that is there.
+    /// Look at the secrets in `named`, or in the usual place where that is there: those of the machine called `name`, or as
+    /// this one is called, if the topology knows it.
     #[must_use]
-    pub fn new(named: Option<&Path>) -> Self {
+    pub fn new(named: Option<&Path>, name: Option<&str>) -> Self {
         let usual = Path::new(KEY_DIRECTORY);
         let key_directory = named.map(Path::to_owned).or_else(|| usual.is_dir().then(|| usual.to_owned()));
-        Self { key_directory }
+        Self { key_directory, me: whoami(name).ok() }
     }
 
     /// Look at the text alone.
     #[must_use]
     pub fn without_secrets() -> Self {
-        Self { key_directory: None }
+        Self { key_directory: None, me: None }
     }
 
     /// Where the secret `file` is.
@@ -48,8 +53,10 @@ impl Disk {
 impl Surroundings for Disk {
     fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {
         let read = || -> io::Result<Vec<u8>> {
-            if fs::metadata(path)?.is_dir() {
-                return Err(io::Error::other("it is a directory"));
+            let kind = fs::metadata(path)?.file_type();
+            if !kind.is_file() {
+                // A pipe would be waited for.
+                return Err(io::Error::other(if kind.is_dir() { "it is a directory" } else { "it is not a file" }));
             }
             let mut bytes = Vec::new();
             let most = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -77,12 +84,16 @@ impl Surroundings for Disk {
             }
         }
     }
+
+    fn me(&self) -> Option<&str> {
+        self.me.as_ref().map(Name::as_str)
+    }
 }
 
-/// Read and check a topology of this machine.
+/// Read and check a topology, with the secrets of all its machines.
 #[must_use]
 pub fn load_from_disk(path: &Path, key_directory: Option<&Path>) -> Loaded {
-    load(&path.to_string_lossy(), &mut Disk::new(key_directory))
+    load(&path.to_string_lossy(), &mut Disk { me: None, ..Disk::new(key_directory, None) })
 }
 
 /// An error of the system without its number.

@@ -129,6 +129,31 @@ fn a_change_is_in_force_at_once_and_in_the_file_when_it_is_saved() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_the_file_is_told_and_nobody_waits_for_it() {
+    let machine = Machine::new(SOLO, "solo", None);
+    let _agent = machine.start("");
+    machine.history(1);
+    fs::remove_file(machine.file()).unwrap();
+    assert!(Command::new("mkfifo").arg(machine.file()).status().unwrap().success());
+    assert!(machine.done("reload", 78).contains("it is not a file"));
+    assert!(machine.done("check t.yaml", 78).contains("it is not a file"));
+    fs::remove_file(machine.file()).unwrap();
+    fs::write(machine.file(), SOLO).unwrap();
+    machine.done("reload", 0);
+    assert_eq!(machine.done("status", 0).matches("reload-refused").count(), 0);
+}
+
+#[test]
+fn an_agent_that_is_called_otherwise_than_the_one_that_is_meant_is_not_asked() {
+    let machine = Machine::new(SOLO, "solo", None);
+    let _agent = machine.start("");
+    machine.history(1);
+    assert!(machine.done("set limits.queue 77 --name press", 75).contains("is called solo, not press"));
+    assert_eq!(machine.unsaved(), Vec::<String>::new());
+    machine.done("set limits.queue 77 --name solo", 0);
+}
+
+#[test]
 fn a_change_that_makes_no_topology_changes_nothing() {
     let machine = Machine::new(SOLO, "solo", None);
     let _agent = machine.start("");

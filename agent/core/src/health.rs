@@ -26,6 +26,7 @@ pub enum Code {
     EnvelopeRefused,
     OutboxFull,
     VersionRefused,
+    Twins,
     MachineOffline,
     BrokerUnlinked,
     SecondLinkMissing,
@@ -71,6 +72,7 @@ impl Code {
         Self::EnvelopeRefused,
         Self::OutboxFull,
         Self::VersionRefused,
+        Self::Twins,
         Self::MachineOffline,
         Self::BrokerUnlinked,
         Self::SecondLinkMissing,
@@ -117,6 +119,7 @@ impl Code {
             Self::EnvelopeRefused => "envelope-refused",
             Self::OutboxFull => "outbox-full",
             Self::VersionRefused => "version-refused",
+            Self::Twins => "twins",
             Self::MachineOffline => "machine-offline",
             Self::BrokerUnlinked => "broker-unlinked",
             Self::SecondLinkMissing => "second-link-missing",
@@ -162,6 +165,7 @@ impl Code {
             Self::NoHome | Self::KeyUnknown | Self::EnvelopeRefused | Self::OutboxFull | Self::VersionRefused => {
                 Grade::Problem
             }
+            Self::Twins => Grade::Problem,
             Self::MachineOffline
             | Self::BrokerUnlinked
             | Self::SecondLinkMissing
@@ -202,6 +206,9 @@ impl Code {
             }
             Self::VersionRefused => {
                 "another agent is too old or too new: install the same version of hobnail on all machines"
+            }
+            Self::Twins => {
+                "one of the two was copied from the other, card and all: give it a name of its own with --name, and an entry in the topology"
             }
             Self::MachineOffline => {
                 "look at its power and its network; if it is gone for good, take it out of the topology"

@@ -113,7 +113,7 @@ fn from(machine: &Path, files: &Files) -> Option<(Wanted, Topology, Texts)> {
     if absolute(entry.texts.name()).ok()? != absolute(&files.topology).ok()? {
         return None;
     }
-    let loaded = entry.texts.load(&mut Disk::new(files.keys.as_deref()));
+    let loaded = entry.texts.load(&mut Disk::new(files.keys.as_deref(), Some(me.as_str())));
     let Some(topology) = loaded.topology else {
         warn!(file = entry.texts.name(), "an earlier topology is no good any more");
         return None;

@@ -79,7 +79,7 @@ pub struct Unread {
 impl Files {
     /// What the files say, checked; or what is wrong with them. Reads in the thread that calls.
     pub fn read(&self) -> Result<Read, Unread> {
-        let mut disk = Disk::new(self.keys.as_deref());
+        let mut disk = Disk::new(self.keys.as_deref(), self.name.as_deref());
         let loaded = hobnail_core::topology::load(&self.topology.to_string_lossy(), &mut disk);
         let file = self.topology.display();
         let texts = Texts::of(&loaded.report);

@@ -154,8 +154,11 @@ async fn print(files: Vec<PathBuf>) -> Print {
         for file in &files {
             let most = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
             let mut bytes = Vec::new();
-            let read = fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
-            take_in(&mut hash, read.is_ok().then_some(bytes.as_slice()));
+            // A pipe would be waited for.
+            let is_file = fs::metadata(file).is_ok_and(|facts| facts.is_file());
+            let mut read = || fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
+            let is_read = is_file && read().is_ok();
+            take_in(&mut hash, is_read.then_some(bytes.as_slice()));
         }
         Print(hash.finalize().into())
     });

@@ -100,7 +100,7 @@ impl What {
 
 /// As `Files::read`, of texts that are not on the disk.
 fn check(files: &Files, texts: &Texts) -> Result<Read, Unread> {
-    let loaded = texts.load(&mut Disk::new(files.keys.as_deref()));
+    let loaded = texts.load(&mut Disk::new(files.keys.as_deref(), files.name.as_deref()));
     let texts = Texts::of(&loaded.report);
     let Some(topology) = loaded.topology else {
         let outcome = Outcome::bad("this would be no topology".to_owned(), loaded.report.render(Colour::Plain));

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use super::out::{say, say_json};
 use super::{TopologyArgs, colour, exit};
-use crate::topology_files::load_from_disk;
 
 /// Check a topology file and tell everything that is wrong with it
 ///
@@ -20,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let loaded = load_from_disk(&args.topology.file, args.topology.keys.as_deref());
+    let loaded = args.topology.look();
     if args.json {
         say_json(&loaded.report.json())?;
     } else {

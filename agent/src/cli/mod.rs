@@ -45,7 +45,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hobnail_core::topology::report::Colour;
-use hobnail_core::topology::{Topology, load};
+use hobnail_core::topology::{Loaded, Topology, load};
 
 use crate::texts::Texts;
 use crate::topology_files::Disk;
@@ -174,9 +174,18 @@ pub struct TopologyArgs {
 }
 
 impl TopologyArgs {
+    pub fn look(&self) -> Loaded {
+        load(&self.file.to_string_lossy(), &mut Disk::new(self.keys.as_deref(), None))
+    }
+
     /// The checked topology, or the exit code after all problems have been told.
     pub fn load(&self) -> Result<Topology, ExitCode> {
-        load_or_tell(&self.file, &mut Disk::new(self.keys.as_deref()))
+        self.load_as(None)
+    }
+
+    /// The same for the machine that is called so.
+    pub fn load_as(&self, name: Option<&str>) -> Result<Topology, ExitCode> {
+        load_or_tell(&self.file, &mut Disk::new(self.keys.as_deref(), name))
     }
 }
 

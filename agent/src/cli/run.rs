@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     loop {
         let boot = match Boot::find(&files, args.state.as_deref(), starter()) {
             Ok(boot) => boot,
-            Err(outcome) => return Ok(refuse(&args.topology, &outcome)),
+            Err(outcome) => return Ok(refuse(args, &outcome)),
         };
         let assignment = &boot.wanted.assignment;
         let state = StateDir::of(args.state.as_deref(), &assignment.network, &assignment.me);
@@ -83,8 +83,8 @@ fn starter() -> Starter {
 }
 
 /// Tell what is wrong, all of it.
-fn refuse(topology: &TopologyArgs, outcome: &Outcome) -> ExitCode {
-    match topology.load() {
+fn refuse(args: &Args, outcome: &Outcome) -> ExitCode {
+    match args.topology.load_as(args.name.as_deref()) {
         Err(code) => code,
         // It checks, so it is this machine that has no place in it.
         Ok(_) => {
@@ -94,10 +94,23 @@ fn refuse(topology: &TopologyArgs, outcome: &Outcome) -> ExitCode {
     }
 }
 
+/// A level, or levels of parts, as `warn,hobnail::links=debug`. A word that is no level would name a part, and silence all
+/// others.
+fn filter(wish: &str) -> Option<Targets> {
+    let is_known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    match wish {
+        "" => Some(Targets::new().with_default(LevelFilter::INFO)),
+        wish => wish.split(',').all(is_known).then(|| wish.parse().ok()).flatten(),
+    }
+}
+
 /// To the journal where standard error leads there, else to standard error itself.
 fn log() {
-    let wish = std::env::var("HOBNAIL_LOG").ok().and_then(|wish| wish.parse::<Targets>().ok());
-    let filter = wish.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let wish = std::env::var("HOBNAIL_LOG").unwrap_or_default();
+    let filter = filter(&wish).unwrap_or_else(|| {
+        eprintln!("hobnail: HOBNAIL_LOG={wish} is not understood; telling as with info");
+        Targets::new().with_default(LevelFilter::INFO)
+    });
     if let Some(journal) = Journal::where_stderr_leads() {
         tracing_subscriber::registry().with(filter).with(journal).init();
         return;
@@ -105,4 +118,20 @@ fn log() {
     let coloured = colour(std::io::stderr().is_terminal()) == Colour::Ansi;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured);
     tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_level_is_not_taken_for_a_part_that_is_to_be_told() {
+        assert_eq!(filter("bogus"), None);
+        assert_eq!(filter("warn,bogus"), None);
+        for (wish, level) in
+            [("", LevelFilter::INFO), ("WARN", LevelFilter::WARN), ("hobnail=debug,error", LevelFilter::ERROR)]
+        {
+            assert_eq!(filter(wish).and_then(|filter| filter.default_level()), Some(level), "{wish}");
+        }
+    }
 }

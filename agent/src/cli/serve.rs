@@ -37,7 +37,7 @@ const REPLY_EXPIRY_S: u32 = 600;
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
-    /// What others call, as NAME/SERVICE
+    /// What others call by NAME/SERVICE, where NAME is this machine
     service: String,
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -57,6 +57,8 @@ pub enum NoAnswer {
     Find(#[from] FindError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("the agent at {} is called {called}, not {wanted}", socket.display())]
+    Other { socket: PathBuf, called: String, wanted: String },
 }
 
 impl NoAnswer {
@@ -66,7 +68,7 @@ impl NoAnswer {
         match self {
             Self::Ask(AskError::Refused { .. } | AskError::Nonsense(_)) => ExitCode::FAILURE,
             Self::Ask(error) if error.is_permission() => ExitCode::from(exit::PERMISSION),
-            Self::Ask(AskError::Reach(..)) | Self::Find(_) => ExitCode::from(exit::TRY_LATER),
+            Self::Ask(AskError::Reach(..)) | Self::Find(_) | Self::Other { .. } => ExitCode::from(exit::TRY_LATER),
         }
     }
 }
@@ -81,13 +83,27 @@ impl AgentArgs {
     pub fn ask_with(&self, method: &str, target: &str, body: &str) -> Result<Value, NoAnswer> {
         let found;
         let socket: &Path = match &self.control {
-            Some(given) => given,
+            Some(given) => {
+                self.expect_name(given)?;
+                given
+            }
             None => {
                 found = find(self.name.as_deref())?;
                 &found
             }
         };
         Ok(ask_with(socket, method, target, body)?)
+    }
+
+    /// A socket that was named may be another agent's than the one that was named.
+    fn expect_name(&self, socket: &Path) -> Result<(), NoAnswer> {
+        let Some(wanted) = &self.name else { return Ok(()) };
+        let status = ask_with(socket, "GET", "/v1/status", "")?;
+        let called = status.get("name").and_then(Value::as_str).unwrap_or_default();
+        if called == wanted {
+            return Ok(());
+        }
+        Err(NoAnswer::Other { socket: socket.to_owned(), called: called.to_owned(), wanted: wanted.clone() })
     }
 }
 

@@ -290,8 +290,14 @@ impl Desk {
         let Ok(machine) = Name::new(machine) else {
             return Answer::error(404, &format!("{machine:?} cannot be a machine's name"));
         };
-        let Some(number) = self.realm.ping(&machine) else {
+        let Some(node) = self.realm.network_status() else {
             return Answer::error(409, "this machine is the only one of its network");
+        };
+        let known: Vec<&str> = node.machines.iter().map(|known| known.name.as_str()).collect();
+        let Some(number) = known.contains(&machine.as_str()).then(|| self.realm.ping(&machine)).flatten() else {
+            let error =
+                format!("nothing was ever heard of an agent called \"{machine}\"; there is {}", known.join(", "));
+            return Answer::error(404, &error);
         };
         let end = Instant::now() + PONG_WAIT;
         loop {

@@ -7,6 +7,8 @@ use hobnail_core::node::{Counters, LinkView, MachineView, Standing, Status};
 
 /// More names than these are counted only.
 const NAMES_SHOWN: usize = 5;
+/// So often in ten minutes two lives of a machine speak at once before it is taken for two machines.
+const TWINS_MIN: u64 = 3;
 
 /// `before` is what had been counted some ten minutes ago.
 #[must_use]
@@ -27,7 +29,11 @@ fn counted(status: &Status, before: &Counters) -> Vec<Finding> {
         (Code::LinkFaults, lately(|c| c.link_faults), "links ended over a fault"),
     ];
     let some = counts.into_iter().filter(|(_, count, _)| *count > 0);
-    some.map(|(code, count, what)| Finding::new(code, format!("{count} {what} in the last ten minutes"))).collect()
+    let some = some.map(|(code, count, what)| Finding::new(code, format!("{count} {what} in the last ten minutes")));
+    // One that was started again at once may look so, once.
+    let twin = status.twin.as_ref().filter(|_| lately(|c| c.twins) >= TWINS_MIN);
+    let twin = twin.map(|name| Finding::new(Code::Twins, format!("two machines call themselves {name}")));
+    some.chain(twin).collect()
 }
 
 fn links(status: &Status) -> Vec<Finding> {
@@ -154,12 +160,23 @@ mod tests {
             retained: 0,
             links,
             machines: Vec::new(),
+            twin: None,
             counters: Counters::default(),
         }
     }
 
     fn words(status: &Status) -> Vec<&'static str> {
         examine(status, &Counters::default()).iter().map(|finding| finding.code.word()).collect()
+    }
+
+    #[test]
+    fn a_machine_that_starts_again_is_no_twin_and_two_that_go_on_are() {
+        for (twins, found) in [(1, vec![]), (TWINS_MIN, vec!["twins"])] {
+            let links = vec![link("hub", "up"), link("spare", "up")];
+            let status = Status { twin: Some(name("camera")), ..client(links) };
+            let status = Status { counters: Counters { twins, ..Counters::default() }, ..status };
+            assert_eq!(words(&status), found);
+        }
     }
 
     #[test]

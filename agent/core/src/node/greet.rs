@@ -208,6 +208,7 @@ impl Node {
             return self.bye(id, Parting::Replaced);
         }
         if let Some(other) = self.by_peer.insert(peer.clone(), id) {
+            self.look_for_twins(id, other, now);
             self.bye(other, Parting::Replaced);
             self.left(other, now);
         }
@@ -216,6 +217,15 @@ impl Node {
         }
         if self.settings.is_broker() && is_broker {
             self.name_copies(id);
+        }
+    }
+
+    /// A machine that has begun another life does not go on speaking in the one before.
+    fn look_for_twins(&mut self, new: LinkId, old: LinkId, now: Now) {
+        let (Some(new), Some(old)) = (self.links.get(&new), self.links.get(&old)) else { return };
+        if new.boot != old.boot && now.since(old.pulse.heard()) <= self.settings.heartbeat.every * 2 {
+            self.counters.twins += 1;
+            self.twin = Some(new.peer.clone());
         }
     }
 

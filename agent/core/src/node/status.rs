@@ -52,6 +52,8 @@ pub struct Counters {
     pub link_faults: u64,
     pub links_silent: u64,
     pub links_unread: u64,
+    /// Machines that called while another one of the same name still spoke.
+    pub twins: u64,
     pub versions_refused: u64,
     pub gaps: u64,
     pub doubted: u64,
@@ -83,6 +85,8 @@ pub struct Status {
     pub retained: usize,
     pub links: Vec<LinkView>,
     pub machines: Vec<MachineView>,
+    /// The last name that two machines spoke under.
+    pub twin: Option<Name>,
     pub counters: Counters,
 }
 
@@ -157,6 +161,7 @@ impl Node {
             retained: self.retained.len(),
             links: self.link_views(now),
             machines: self.machine_views(now),
+            twin: self.twin.clone(),
             counters: self.counters.clone(),
         }
     }

@@ -22,6 +22,10 @@ pub trait Surroundings {
     fn read(&mut self, path: &str) -> Result<Vec<u8>, String>;
     /// How the file of a secret stands.
     fn secret(&mut self, file: SecretFile<'_>) -> SecretFact;
+    /// Which machine this is: it needs the network's secrets and its own. `None`: those of all are looked at.
+    fn me(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A file that holds a secret, as the topology names it.

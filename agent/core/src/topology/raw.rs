@@ -25,7 +25,7 @@ pub struct RawTopology {
     pub version: Option<Spanned<u64>>,
     /// The network's name. Machines of another network are never let in. (Change: takes a restart.)
     pub network: Option<Text>,
-    /// Other files whose machines, roles, topics and tests belong to this one, from this file's folder. (Change: live.)
+    /// Other files whose machines, roles, topics and tests belong to this one, by their path from its folder. (Change: live.)
     pub include: Vec<Text>,
     /// How often machines tell each other that they live. (Change: live.)
     pub heartbeat: Option<Spanned<RawHeartbeat>>,

@@ -274,11 +274,14 @@ fn witness(listen: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn write(folder: &Path, witness: &str) -> anyhow::Result<ExitCode> {
-    let (stop, mut line) = (stop_flag()?, Line::new());
-    eprintln!(
-        "hobnail: pull the plug within five minutes; when it is in again: hobnail doctor disk --pulled {witness}"
-    );
+    let (stop, mut line, mut is_begun) = (stop_flag()?, Line::new(), false);
     let ended = plug::write(folder, witness, &plug::boot(), &stop, |number| {
+        // The witness has answered, so that a pulled plug shows something.
+        if !std::mem::replace(&mut is_begun, true) {
+            eprintln!(
+                "hobnail: pull the plug within five minutes; when it is in again: hobnail doctor disk --pulled {witness}"
+            );
+        }
         line.tell(|| format!("{} of {} records are on the disk", count(number), count(RECORDS_MAX)));
     });
     line.end();

@@ -151,3 +151,21 @@ fn nobody_has_heard_a_beat_that_was_not_sent() {
     let link = &peer.hub().links[&link];
     assert!(link.beat_answered <= link.beat_sent, "{} of {}", link.beat_answered, link.beat_sent);
 }
+
+#[test]
+fn two_machines_of_one_name_are_noticed_and_one_that_starts_again_is_not_taken_for_two() {
+    let mut peer = Peer::attached();
+    for boot in 8..12 {
+        peer.link = peer.call("press");
+        peer.say(&[Frame::Hello(Hello { version: VERSION, name: "press", boot, agent: "9.9.9", hlc: Hlc(1) })]);
+    }
+    assert_eq!((peer.counters().twins, peer.hub().twin.as_ref().map(Name::as_str)), (4, Some("press")));
+    let mut lab = Lab::new(WORKSHOP, 1);
+    for _ in 0..5 {
+        lab.seconds(2);
+        lab.kill("press");
+        lab.start("press");
+    }
+    lab.seconds(2);
+    assert_eq!(lab.node("hub").counters().twins, 0);
+}

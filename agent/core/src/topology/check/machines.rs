@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::ids::Name;
 use crate::rights::{Allow, Rights};
-use crate::topology::load::{SecretFile, Surroundings};
+use crate::topology::load::{SecretFact, SecretFile, Surroundings};
 use crate::topology::model::{Kind, Machine};
 use crate::topology::raw::{RawBroker, RawClient, RawDoors, RawRights, RawTopology, Text};
 use crate::topology::report::{Code, Report, Span, Spanned, nearest};
@@ -31,11 +31,27 @@ struct Work<'a> {
     named_at: BTreeMap<Name, Span>,
     /// Alone in its network: nobody has to reach it.
     solo: bool,
+    /// The machine that this is, if it is one of these.
+    me: Option<String>,
+}
+
+/// Where the secrets of another machine are not.
+struct Elsewhere;
+
+impl Surroundings for Elsewhere {
+    fn read(&mut self, _: &str) -> Result<Vec<u8>, String> {
+        Err("it is on another machine".to_owned())
+    }
+
+    fn secret(&mut self, _: SecretFile<'_>) -> SecretFact {
+        SecretFact::NotLooked
+    }
 }
 
 pub fn build(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mut Report) -> Built {
     let solo = raw.brokers.0.len() == 1 && raw.clients.0.iter().all(|(_, client)| client.device == Some(true));
-    let mut work = Work { raw, built: Built::default(), named_at: BTreeMap::new(), solo };
+    let me = surroundings.me().filter(|me| is_named(raw, me)).map(str::to_owned);
+    let mut work = Work { raw, built: Built::default(), named_at: BTreeMap::new(), solo, me };
     if raw.brokers.0.is_empty() && report.is_clean() {
         let span = raw.network.as_ref().map(|network| network.span).unwrap_or_default();
         let help = "name the machine that carries the others' messages: brokers: { hub: { host: 10.0.0.10 } }";
@@ -53,6 +69,16 @@ pub fn build(raw: &RawTopology, surroundings: &mut dyn Surroundings, report: &mu
     work.addresses(report);
     work.devices(report);
     work.built
+}
+
+fn is_named(raw: &RawTopology, name: &str) -> bool {
+    // What is wrong with these names is told elsewhere.
+    let mut clients = raw.clients.0.iter().flat_map(|(key, _)| names::spread(key, &mut Report::default()));
+    is_broker(raw, name) || clients.any(|client| client.as_str() == name)
+}
+
+fn is_broker(raw: &RawTopology, name: &str) -> bool {
+    raw.brokers.0.iter().any(|(key, _)| key.value == name)
 }
 
 impl Work<'_> {
@@ -81,6 +107,8 @@ impl Work<'_> {
         let own = RawRightsRef { publish: raw.publish.as_ref(), subscribe: raw.subscribe.as_ref() };
         let rights = self.rights(&name, raw.role.as_ref(), own, report);
         let opener = if self.solo { Opener::Solo } else { Opener::Broker };
+        let is_here = self.me.as_ref().is_none_or(|me| *me == name.as_str());
+        let surroundings = if is_here { surroundings } else { &mut Elsewhere };
         let doors = doors::doors([self.raw.doors.as_ref(), raw.doors.as_ref()], opener, surroundings, report);
         let store = settings::store([self.raw.store.as_ref(), raw.store.as_ref()], report);
         let limits = settings::limits([self.raw.limits.as_ref(), raw.limits.as_ref()], report);
@@ -156,7 +184,10 @@ impl Work<'_> {
             );
             return Kind::Device { password_file: None, home };
         };
-        secret(SecretFile::Password(&file.value), file.span, surroundings, report);
+        // Brokers let devices in.
+        if self.me.as_ref().is_none_or(|me| is_broker(self.raw, me)) {
+            secret(SecretFile::Password(&file.value), file.span, surroundings, report);
+        }
         Kind::Device { password_file: Some(file.value.as_str().into()), home }
     }
 
