@@ -144,6 +144,24 @@ fn a_pipe_in_the_place_of_the_file_is_told_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn a_file_that_is_not_in_force_is_not_taken_for_what_runs() {
+    let machine = Machine::new(SOLO, "solo", None);
+    let _agent = machine.start(" --no-watch");
+    machine.history(1);
+    for (edited, told) in
+        [(SOLO.replace("brokers", "brokrs"), "the file is no topology"), (SOLO.replace("test", "other"), "")]
+    {
+        fs::write(machine.file(), &edited).unwrap();
+        let diff = machine.done("diff", 1);
+        assert!(diff.contains("--- ") && diff.contains(told), "{diff}");
+        assert!(machine.done("save", 1).contains("is not what the agent read last"));
+        assert_eq!(machine.text(), edited);
+        machine.done("save --force", 0);
+        assert_eq!((machine.text(), machine.done("diff", 0)), (SOLO.to_owned(), String::new()));
+    }
+}
+
+#[test]
 fn an_agent_that_is_called_otherwise_than_the_one_that_is_meant_is_not_asked() {
     let machine = Machine::new(SOLO, "solo", None);
     let _agent = machine.start("");

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use hobnail_core::topology::Topology;
 use hobnail_core::topology::report::Colour;
+use hobnail_core::topology::{Topology, load};
 use serde::Serialize;
 
 use super::change::asked::{self, Gone};
@@ -49,7 +49,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(gone) => return gone.end(),
     };
     let diff = unified::diff(&old, &new);
-    let plans = plan::all(&topology(&old)?, &topology(&new)?)?;
+    let of_file = args.old.is_none() && args.with.is_none();
+    let old = match topology(&old) {
+        Ok(old) => Some(old),
+        // What runs was checked; the file may be in the middle of an edit.
+        Err(_) if of_file => None,
+        Err(error) => return Err(error),
+    };
+    let plans = match &old {
+        Some(old) => plan::all(old, &topology(&new)?)?,
+        None => {
+            eprintln!("hobnail: the file is no topology: `hobnail check` tells what is wrong with it");
+            Vec::new()
+        }
+    };
     if args.json {
         let machines = plans.iter().map(|(name, steps)| plan::machine_json(name, steps)).collect();
         say_json(&DiffJson { differ: !diff.is_empty(), diff: &diff, machines })?;
@@ -70,8 +83,8 @@ fn sides(args: &Args) -> Result<(Texts, Texts), Gone> {
         (Some(old), Some(new), None) => (entry(old)?, entry(new)?),
         (Some(old), None, None) => (entry(old)?, running()?.texts),
         (None, _, None) => {
-            let running = running()?;
-            (running.on_disk, running.texts)
+            let running = running()?.texts;
+            (Texts::of(&load(running.name(), &mut Disk::without_secrets()).report), running)
         }
     })
 }

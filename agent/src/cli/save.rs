@@ -41,7 +41,12 @@ pub fn save(agent: &AgentArgs, force: bool) -> anyhow::Result<ExitCode> {
         Ok(running) => running,
         Err(gone) => return gone.end(),
     };
-    let changed: Vec<&Text> = texts.differing(&on_disk).collect();
+    let mut changed: Vec<&Text> = Vec::new();
+    for text in texts.files() {
+        if read(&text.name)?.as_deref() != Some(text.text.as_bytes()) {
+            changed.push(text);
+        }
+    }
     if changed.is_empty() {
         eprintln!("nothing to save: what runs is what the file says");
         return Ok(ExitCode::SUCCESS);
@@ -77,11 +82,7 @@ fn others_wrote<'t>(texts: &'t Texts, on_disk: &'t Texts) -> anyhow::Result<Vec<
     names.dedup();
     let mut found = Vec::new();
     for name in names {
-        let now = match fs::read(name) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("failed to read {name}")),
-        };
+        let now = read(name)?;
         let is = |text: Option<&str>| text.map(str::as_bytes) == now.as_deref();
         if !is(on_disk.text_of(name)) && !is(texts.text_of(name)) {
             found.push(name);
@@ -90,14 +91,20 @@ fn others_wrote<'t>(texts: &'t Texts, on_disk: &'t Texts) -> anyhow::Result<Vec<
     Ok(found)
 }
 
+/// What is there now.
+fn read(name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs::metadata(name) {
+        Ok(facts) if !facts.is_file() => bail!("{name} is not a file"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(_) | Err(_) => Ok(Some(fs::read(name).with_context(|| format!("failed to read {name}"))?)),
+    }
+}
+
 /// What somebody else wrote goes beside it before it is written over.
 fn keep(name: &str) -> anyhow::Result<Option<String>> {
+    let Some(bytes) = read(name)? else { return Ok(None) };
     let beside = format!("{name}.replaced");
-    match fs::read(name) {
-        Ok(bytes) => write_beside(Path::new(&beside), &bytes)?.put_in_place()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("failed to read {name}")),
-    }
+    write_beside(Path::new(&beside), &bytes)?.put_in_place()?;
     Ok(Some(beside))
 }
 

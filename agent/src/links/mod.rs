@@ -214,9 +214,13 @@ impl<N: Network> Links<N> {
         }
         info!(%peer, ?side, "linked");
         let Some((line, wire)) = self.0.network.link_opened(&peer, side) else { return };
-        self.remember(Open { peer, key, side, wire: Rc::downgrade(&wire) });
+        self.remember(Open { peer: peer.clone(), key, side, wire: Rc::downgrade(&wire) });
         let framing = Framing::after_handshake(session);
-        spawn_local(Connection::after_handshake(Socket::Tcp(stream), framing, line, wire));
+        let connection = Connection::after_handshake(Socket::Tcp(stream), framing, line, wire);
+        spawn_local(async move {
+            connection.await;
+            info!(%peer, ?side, "a link has ended");
+        });
     }
 
     fn remember(&self, link: Open) {

@@ -225,7 +225,7 @@ impl Node {
         let (Some(new), Some(old)) = (self.links.get(&new), self.links.get(&old)) else { return };
         if new.boot != old.boot && now.since(old.pulse.heard()) <= self.settings.heartbeat.every * 2 {
             self.counters.twins += 1;
-            self.twin = Some(new.peer.clone());
+            self.presence.twin = Some(new.peer.clone());
         }
     }
 

@@ -214,8 +214,6 @@ pub struct Node {
     /// Was in step once, or waited for it long enough.
     settled: bool,
     fresh: Fresh,
-    /// Two lives of it spoke at once.
-    twin: Option<Name>,
     /// The life in which each other broker was last seen.
     lives: BTreeMap<Name, u64>,
     /// Of all copies.
@@ -293,7 +291,6 @@ impl Node {
             in_step: !waits,
             settled: !waits,
             fresh: Fresh::New,
-            twin: None,
             lives: BTreeMap::new(),
             weight: Weight::default(),
             counters: Counters::default(),

@@ -21,6 +21,8 @@ const NETWORK: &str = "$hobnail/network";
 pub struct Presence {
     told: BTreeMap<Name, Told>,
     network: Box<[u8]>,
+    /// The last machine of which two lives spoke at once.
+    pub twin: Option<Name>,
 }
 
 #[derive(Debug)]

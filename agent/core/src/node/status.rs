@@ -161,7 +161,7 @@ impl Node {
             retained: self.retained.len(),
             links: self.link_views(now),
             machines: self.machine_views(now),
-            twin: self.twin.clone(),
+            twin: self.presence.twin.clone(),
             counters: self.counters.clone(),
         }
     }

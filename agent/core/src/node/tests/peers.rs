@@ -159,7 +159,7 @@ fn two_machines_of_one_name_are_noticed_and_one_that_starts_again_is_not_taken_f
         peer.link = peer.call("press");
         peer.say(&[Frame::Hello(Hello { version: VERSION, name: "press", boot, agent: "9.9.9", hlc: Hlc(1) })]);
     }
-    assert_eq!((peer.counters().twins, peer.hub().twin.as_ref().map(Name::as_str)), (4, Some("press")));
+    assert_eq!((peer.counters().twins, peer.hub().presence.twin.as_ref().map(Name::as_str)), (4, Some("press")));
     let mut lab = Lab::new(WORKSHOP, 1);
     for _ in 0..5 {
         lab.seconds(2);
