@@ -42,6 +42,8 @@ fn explain_says_no_with_exit_code_1() {
     assert_eq!(output.status.code(), Some(1));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((json["allowed"].as_bool(), json["may_get"].as_array().map(Vec::len)), (Some(false), Some(0)));
+    let output = hobnail(root(), &["explain", "topologies/factory.yaml", "--from", "gate", "--topic", "$SYS/x"]);
+    assert_eq!((output.status.code(), said(&output)), (Some(1), String::new()));
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Code {
     pub fn cure(self) -> &'static str {
         match self {
             Self::NoHome => {
-                "look whether a broker runs, and whether its agent port is open from here: `hobnail ping NAME`"
+                "look whether a broker runs, its agent port is open from here, and it has the same key (`hobnail key show` on both) and network name: the log tells what each dial came to"
             }
             Self::KeyUnknown => {
                 "`hobnail key show` on both machines: put the key that is missing into the key directory here, and name it under keys.accept"

@@ -61,6 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Err(error) = topic::check_name(&args.topic) {
         bail!("nobody can publish to `{}`: {error}", args.topic);
     }
+    if args.topic.starts_with('$') {
+        bail!("topics that begin with $ stay on their own machine; $SYS and $hobnail are told by its agent alone");
+    }
     let sender = topology
         .machines
         .get(args.from.as_str())
