@@ -138,6 +138,10 @@ impl Sim {
         if !is_broker && status.home.as_ref().map(|home| home.as_str()) != Some("b0") {
             return self.found(format!("{name} has the home {:?}", status.home));
         }
+        if node.counters.link_faults > 0 {
+            return self
+                .found(format!("{name} ended {} links over a fault, and nobody errs", node.counters.link_faults));
+        }
         // Where streams are scarce there may be no place for what a machine said in an earlier life, or before it was told
         // of those that its lost disk knew.
         let scarce = self.lab.refusals_are_fine;
