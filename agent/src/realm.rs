@@ -401,8 +401,10 @@ impl Realm {
                 self.drain();
             }
             (stored, health) = (now.stored, now.health);
-            self.read_those(self.0.keeping.go_on(), &mut self.0.agent.borrow_mut());
-            self.drain();
+            let changed = self.read_those(self.0.keeping.go_on(), &mut self.0.agent.borrow_mut());
+            if changed {
+                self.drain();
+            }
             // Cancel-safe: what changed meanwhile is seen at the next look. An end means that nothing changes any more.
             if standing.changed().await.is_err() {
                 return;
@@ -421,11 +423,11 @@ impl Realm {
         }
     }
 
-    /// Read on, or no more, as the disk has room for what comes of it.
-    fn read_those(&self, room: Room, agent: &mut Agent) {
+    /// Read on, or no more, as the disk has room for what comes of it. Whether that is otherwise than before.
+    fn read_those(&self, room: Room, agent: &mut Agent) -> bool {
         let before = self.0.room.replace(room);
         if before == room {
-            return;
+            return false;
         }
         let (was_deaf, deaf) = (before > Room::Enough, room > Room::Enough);
         self.0.lines.borrow().values().for_each(|line| line.hold(deaf));
@@ -433,6 +435,7 @@ impl Realm {
             agent.with_node(self.now(), |node| node.handle_deaf(deaf, self.now()));
         }
         self.0.wires.borrow().values().for_each(|wire| wire.hold(room > Room::Behind));
+        true
     }
 
     /// How the disk is.

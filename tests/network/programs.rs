@@ -197,9 +197,8 @@ impl Publisher {
         self.stop.store(true, Ordering::Relaxed);
         self.writer.join().expect("all is written");
         let sent = self.sent.load(Ordering::Relaxed);
-        until(&format!("{} messages of {} acknowledged", sent, self.name), || {
-            self.acked.load(Ordering::Relaxed) == sent
-        });
+        let acked = || self.acked.load(Ordering::Relaxed);
+        assert!(reaches(sent, acked), "{} of {sent} messages of {} are acknowledged", acked(), self.name);
         // Ends the thread that reads.
         let _ = self.socket.shutdown(Shutdown::Both);
         (self.name, sent)
@@ -231,4 +230,18 @@ pub fn until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> 
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Wait until so many are there, and tell if they are. As long as more come, the machine is slow and nothing else: the
+/// limit is for the next to come.
+pub fn reaches(goal: u64, mut count: impl FnMut() -> u64) -> bool {
+    let (mut most, mut end) = (count(), Instant::now() + LIMIT);
+    while most < goal && Instant::now() < end {
+        thread::sleep(Duration::from_millis(50));
+        let now = count();
+        if now > most {
+            (most, end) = (now, Instant::now() + LIMIT);
+        }
+    }
+    most >= goal
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::programs::{Heard, Subscriber, until};
+use super::programs::{Heard, Subscriber, reaches};
 
 /// The sequence numbers of one publisher's messages, as they came.
 pub fn seqs(heard: &[Heard], publisher: &str) -> Vec<(u64, Instant)> {
@@ -16,11 +16,7 @@ pub fn seqs(heard: &[Heard], publisher: &str) -> Vec<(u64, Instant)> {
 
 /// Everything came, once, in order: `sent` messages of `publisher`, of which nothing is missing at the end.
 pub fn expect_all(subscriber: &Subscriber, who: &str, publisher: &str, sent: u64) {
-    let enough = || subscriber.look(|all| seqs(all, publisher).len()) as u64 >= sent;
-    let end = Instant::now() + Duration::from_secs(20);
-    while !enough() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    reaches(sent, || subscriber.look(|all| seqs(all, publisher).len()) as u64);
     let got: Vec<u64> = subscriber.look(|all| seqs(all, publisher)).into_iter().map(|(seq, _)| seq).collect();
     let mut sorted = got.clone();
     sorted.sort_unstable();
@@ -49,12 +45,13 @@ pub fn longest_gap(subscriber: &Subscriber, publisher: &str, from: Instant) -> D
 
 /// Wait until `subscriber` has a message of `publisher` at or after number `seq`.
 pub fn await_seq(subscriber: &Subscriber, publisher: &str, seq: u64) {
-    until(&format!("message {seq} of {publisher}"), || {
+    let newest = || {
         subscriber.look(|all| {
             let newest = seqs(&all[all.len().saturating_sub(200)..], publisher);
-            newest.iter().any(|(got, _)| *got >= seq)
+            newest.iter().map(|(got, _)| *got).max().unwrap_or(0)
         })
-    });
+    };
+    assert!(reaches(seq, newest), "message {seq} of {publisher} does not come, after {}", newest());
 }
 
 /// The value that `percent` of 100 are at or below.

@@ -162,10 +162,8 @@ impl Code {
     #[must_use]
     pub fn grade(self) -> Grade {
         match self {
-            Self::NoHome | Self::KeyUnknown | Self::EnvelopeRefused | Self::OutboxFull | Self::VersionRefused => {
-                Grade::Problem
-            }
-            Self::Twins => Grade::Problem,
+            Self::NoHome | Self::KeyUnknown | Self::EnvelopeRefused | Self::OutboxFull => Grade::Problem,
+            Self::VersionRefused | Self::Twins => Grade::Problem,
             Self::MachineOffline
             | Self::BrokerUnlinked
             | Self::SecondLinkMissing

@@ -174,6 +174,7 @@ pub struct TopologyArgs {
 }
 
 impl TopologyArgs {
+    /// Read and checked, whatever comes of it.
     pub fn look(&self) -> Loaded {
         load(&self.file.to_string_lossy(), &mut Disk::new(self.keys.as_deref(), None))
     }

@@ -41,18 +41,13 @@ pub fn save(agent: &AgentArgs, force: bool) -> anyhow::Result<ExitCode> {
         Ok(running) => running,
         Err(gone) => return gone.end(),
     };
-    let mut changed: Vec<&Text> = Vec::new();
-    for text in texts.files() {
-        if read(&text.name)?.as_deref() != Some(text.text.as_bytes()) {
-            changed.push(text);
-        }
-    }
+    let (changed, others_wrote) = compare(&texts, &on_disk)?;
     if changed.is_empty() {
         eprintln!("nothing to save: what runs is what the file says");
         return Ok(ExitCode::SUCCESS);
     }
     let mut kept = Vec::new();
-    for name in others_wrote(&texts, &on_disk)? {
+    for name in others_wrote {
         if !force {
             bail!(
                 "{name} is not what the agent read last; nothing was written. `hobnail reload` takes the file as it is, \
@@ -75,20 +70,22 @@ pub fn save(agent: &AgentArgs, force: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Files that are neither as the agent read them last nor as they are to be.
-fn others_wrote<'t>(texts: &'t Texts, on_disk: &'t Texts) -> anyhow::Result<Vec<&'t str>> {
-    let mut names: Vec<&str> = texts.files().iter().chain(on_disk.files()).map(|file| file.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut found = Vec::new();
-    for name in names {
-        let now = read(name)?;
+/// What is to be written, and the files that are neither as they are to be nor as the agent read them last.
+fn compare<'t>(texts: &'t Texts, on_disk: &'t Texts) -> anyhow::Result<(Vec<&'t Text>, Vec<&'t str>)> {
+    let (mut changed, mut others_wrote) = (Vec::new(), Vec::new());
+    let no_more = on_disk.files().iter().filter(|file| texts.text_of(&file.name).is_none());
+    for file in texts.files().iter().chain(no_more) {
+        let now = read(&file.name)?;
         let is = |text: Option<&str>| text.map(str::as_bytes) == now.as_deref();
-        if !is(on_disk.text_of(name)) && !is(texts.text_of(name)) {
-            found.push(name);
+        let wanted = texts.text_of(&file.name);
+        if wanted.is_some() && !is(wanted) {
+            changed.push(file);
+        }
+        if !is(wanted) && !is(on_disk.text_of(&file.name)) {
+            others_wrote.push(file.name.as_str());
         }
     }
-    Ok(found)
+    Ok((changed, others_wrote))
 }
 
 /// What is there now.
