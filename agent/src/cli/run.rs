@@ -98,14 +98,16 @@ fn refuse(args: &Args, outcome: &Outcome) -> ExitCode {
 /// others.
 fn filter(wish: &str) -> Option<Targets> {
     let is_known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
-    wish.split(',').all(is_known).then(|| wish.parse().ok()).flatten()
+    match wish {
+        "" => Some(Targets::new().with_default(LevelFilter::INFO)),
+        wish => wish.split(',').all(is_known).then(|| wish.parse().ok()).flatten(),
+    }
 }
 
 /// To the journal where standard error leads there, else to standard error itself.
 fn log() {
-    let wish = std::env::var("HOBNAIL_LOG").ok().filter(|wish| !wish.is_empty());
-    let wish = wish.as_deref().unwrap_or("info");
-    let filter = filter(wish).unwrap_or_else(|| {
+    let wish = std::env::var("HOBNAIL_LOG").unwrap_or_default();
+    let filter = filter(&wish).unwrap_or_else(|| {
         eprintln!("hobnail: HOBNAIL_LOG={wish} is not understood; telling as with info");
         Targets::new().with_default(LevelFilter::INFO)
     });

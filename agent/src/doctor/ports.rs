@@ -90,16 +90,16 @@ fn ip_of(hex: &str) -> Option<IpAddr> {
 fn owner(inode: u64) -> Option<(u32, String)> {
     let wanted = format!("socket:[{inode}]");
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut owners: Vec<u32> = pids
-        .filter(|pid: &u32| {
-            let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-            open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link.to_str() == Some(&wanted)))
-        })
-        .collect();
-    // A socket that systemd has handed over belongs to both; who serves it comes later.
+    let has = |pid: &u32| {
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link.to_str() == Some(&wanted)))
+    };
+    let named = |pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned()));
+    let mut owners: Vec<(u32, String)> = pids.filter(has).filter_map(named).collect();
     owners.sort_unstable();
-    let pid = *owners.last()?;
-    Some((pid, fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned()))
+    // A socket that systemd has handed over belongs to both; of a server and its children, the server was there first.
+    let first = owners.iter().position(|(_, name)| name != "systemd").unwrap_or_default();
+    owners.into_iter().nth(first)
 }
 
 #[cfg(test)]
