@@ -16,10 +16,11 @@ class Talker:
     """A connected client whose arrivals wait in a queue."""
 
     def __init__(self, name, will=None):
-        self.inbox, self.acks, self.joined = queue.Queue(), queue.Queue(), queue.Queue()
+        self.inbox, self.acks, self.joined, self.left = (queue.Queue() for _ in range(4))
         protocol = mqtt.MQTTv5 if LEVEL == 5 else mqtt.MQTTv311
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"{PREFIX}-{name}", protocol=protocol)
         self.client.on_connect = lambda c, u, f, reason, p: self.joined.put(reason)
+        self.client.on_disconnect = lambda c, u, flags, reason, p: self.left.put(reason)
         self.client.on_message = lambda c, u, message: self.inbox.put(message)
         self.client.on_subscribe = lambda c, u, mid, reasons, p: self.acks.put(reasons)
         if will:
@@ -45,8 +46,10 @@ class Talker:
         return got
 
     def leave(self):
+        # The library's thread ends by this; its loop_stop() at the same time trips over that.
         self.client.disconnect()
-        self.client.loop_stop()
+        reason = self.left.get(timeout=WAIT)
+        assert not reason.is_failure, reason
 
 
 def every_qos(a, b):
