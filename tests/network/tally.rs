@@ -45,13 +45,14 @@ pub fn longest_gap(subscriber: &Subscriber, publisher: &str, from: Instant) -> D
 
 /// Wait until `subscriber` has a message of `publisher` at or after number `seq`.
 pub fn await_seq(subscriber: &Subscriber, publisher: &str, seq: u64) {
+    // Counted from 1, so that message 0 is waited for, too.
     let newest = || {
         subscriber.look(|all| {
             let newest = seqs(&all[all.len().saturating_sub(200)..], publisher);
-            newest.iter().map(|(got, _)| *got).max().unwrap_or(0)
+            newest.iter().map(|(got, _)| *got + 1).max().unwrap_or(0)
         })
     };
-    assert!(reaches(seq, newest), "message {seq} of {publisher} does not come, after {}", newest());
+    assert!(reaches(seq + 1, newest), "message {seq} of {publisher} does not come, nor any from {} on", newest());
 }
 
 /// The value that `percent` of 100 are at or below.

@@ -78,10 +78,13 @@ fn compare<'t>(texts: &'t Texts, on_disk: &'t Texts) -> anyhow::Result<(Vec<&'t 
         let now = read(&file.name)?;
         let is = |text: Option<&str>| text.map(str::as_bytes) == now.as_deref();
         let wanted = texts.text_of(&file.name);
-        if wanted.is_some() && !is(wanted) {
+        if is(wanted) {
+            continue;
+        }
+        if wanted.is_some() {
             changed.push(file);
         }
-        if !is(wanted) && !is(on_disk.text_of(&file.name)) {
+        if !is(on_disk.text_of(&file.name)) {
             others_wrote.push(file.name.as_str());
         }
     }

@@ -95,11 +95,8 @@ fn owner(inode: u64) -> Option<(u32, String)> {
         open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link.to_str() == Some(&wanted)))
     };
     let named = |pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned()));
-    let mut owners: Vec<(u32, String)> = pids.filter(has).filter_map(named).collect();
-    owners.sort_unstable();
     // A socket that systemd has handed over belongs to both; of a server and its children, the server was there first.
-    let first = owners.iter().position(|(_, name)| name != "systemd").unwrap_or_default();
-    owners.into_iter().nth(first)
+    pids.filter(has).filter_map(named).min_by_key(|(pid, name): &(u32, String)| (name == "systemd", *pid))
 }
 
 #[cfg(test)]
