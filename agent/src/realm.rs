@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use tracing::{info, warn};
 use crate::auth::Prover;
 use crate::doors::DoorId;
 use crate::keeping::{self, Keeping, Room};
+use crate::links::packets::Packets;
 use crate::links::{self, Links, Network};
 use crate::pages::Pages;
 use crate::store::Health;
@@ -85,7 +85,7 @@ struct Shared {
     agent: RefCell<Agent>,
     wires: RefCell<HashMap<ConnId, Rc<Wire>>>,
     came_by: RefCell<HashMap<ConnId, DoorId>>,
-    lines: RefCell<HashMap<LinkId, Rc<Wire>>>,
+    lines: RefCell<HashMap<LinkId, (Rc<Wire>, Packets)>>,
     /// Set once, where there is a network.
     links: OnceCell<Links<Realm>>,
     /// The home that was last told of.
@@ -366,6 +366,7 @@ impl Realm {
                     let now = self.now();
                     if now >= at {
                         self.look_at_the_wall();
+                        self.look_at_quiet_links(now);
                         self.0.agent.borrow_mut().handle_timeout(now);
                         self.drain();
                     }
@@ -430,7 +431,7 @@ impl Realm {
             return false;
         }
         let (was_deaf, deaf) = (before > Room::Enough, room > Room::Enough);
-        self.0.lines.borrow().values().for_each(|line| line.hold(deaf));
+        self.0.lines.borrow().values().for_each(|(wire, _)| wire.hold(deaf));
         if was_deaf != deaf {
             agent.with_node(self.now(), |node| node.handle_deaf(deaf, self.now()));
         }
@@ -455,6 +456,19 @@ impl Realm {
         let (wall, now) = (i64::try_from(wall.as_micros()), i64::try_from(self.now().0));
         if let (Ok(wall), Ok(now)) = (wall, now) {
             self.0.agent.borrow_mut().with_node(self.now(), |node| node.handle_wall(wall - now));
+        }
+    }
+
+    /// Nobody is to be taken for dead who still sends what cannot be read yet.
+    fn look_at_quiet_links(&self, now: Now) {
+        let mut agent = self.0.agent.borrow_mut();
+        let quiet: Vec<_> = agent.node().map(|node| node.quiet_links(now).collect()).unwrap_or_default();
+        let lines = self.0.lines.borrow();
+        let stirs = |(link, since): &(LinkId, Now)| {
+            lines.get(link).is_some_and(|(_, packets)| packets.have_come_since(*since, now))
+        };
+        for (link, _) in quiet.into_iter().filter(stirs) {
+            agent.with_node(now, |node| node.handle_stirring(link, now));
         }
     }
 
@@ -500,14 +514,20 @@ impl Realm {
                     links.undial(&name);
                 }
             }
-            Action::LinkTransmit(link) => tell(&self.0.lines.borrow(), link, Wire::ask_to_send),
-            Action::LinkClose(link) => tell(&self.0.lines.borrow(), link, |wire| wire.ask_to_close(LINK_LINGER)),
+            Action::LinkTransmit(link) => self.at_a_link(link, Wire::ask_to_send),
+            Action::LinkClose(link) => self.at_a_link(link, |wire| wire.ask_to_close(LINK_LINGER)),
             Action::Store(ticket) => {
                 let room = self.0.keeping.keep(ticket, std::iter::from_fn(|| agent.poll_write()));
                 self.read_those(room, agent);
             }
             Action::Fetch(fetch) => self.0.keeping.fetch(fetch),
             Action::Resume => self.0.resume.notify_one(),
+        }
+    }
+
+    fn at_a_link(&self, link: LinkId, leave: impl FnOnce(&Wire)) {
+        if let Some((wire, _)) = self.0.lines.borrow().get(&link) {
+            leave(wire);
         }
     }
 
@@ -537,12 +557,13 @@ impl Realm {
 impl Network for Realm {
     type Line = Line;
 
-    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Line, Rc<Wire>)> {
+    fn link_opened(&self, peer: &Name, side: Side, packets: Packets) -> Option<(Line, Rc<Wire>)> {
         let now = self.now();
+        self.look_at_quiet_links(now);
         let link = self.0.agent.borrow_mut().with_node(now, |node| node.handle_link_open(peer, side, now))?;
         let wire = Rc::new(Wire::default());
         wire.hold(self.0.room.get() > Room::Enough);
-        self.0.lines.borrow_mut().insert(link, wire.clone());
+        self.0.lines.borrow_mut().insert(link, (wire.clone(), packets));
         self.drain();
         Some((Line { realm: self.clone(), link }, wire))
     }
@@ -553,8 +574,8 @@ impl Network for Realm {
 }
 
 /// An action for a connection that is already gone concerns nobody.
-fn tell<K: Eq + Hash>(wires: &HashMap<K, Rc<Wire>>, id: K, leave: impl FnOnce(&Wire)) {
-    if let Some(wire) = wires.get(&id) {
+fn tell(wires: &HashMap<ConnId, Rc<Wire>>, conn: ConnId, leave: impl FnOnce(&Wire)) {
+    if let Some(wire) = wires.get(&conn) {
         leave(wire);
     }
 }

@@ -522,7 +522,10 @@ impl Home {
                     let slow_at = peer.since.after(DIAL_SLOW);
                     consider(if now < slow_at { slow_at } else { patient(peer.since.after(DIAL_MAX)) });
                 }
-                State::Up => consider(patient(peer.pulse.suspect_at(beat))),
+                State::Up => {
+                    let quiet_at = peer.pulse.quiet_at(beat);
+                    consider(if now < quiet_at { quiet_at } else { patient(peer.pulse.suspect_at(beat)) });
+                }
                 State::Suspect => consider(patient(peer.pulse.dead_at(beat))),
             }
             linked += usize::from(peer.state.is_linked());

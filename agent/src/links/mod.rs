@@ -14,6 +14,7 @@
 
 pub mod dial;
 pub mod door;
+pub mod packets;
 pub mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -32,6 +33,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, info};
 
 use self::dial::Place;
+use self::packets::Packets;
 use self::tls::{Pins, PublicKey};
 use crate::doors::connection::{Connection, Socket};
 use crate::doors::framing::Framing;
@@ -50,7 +52,7 @@ pub trait Network: Clone + 'static {
     type Line: Inside + Unpin + 'static;
     /// A link to `peer` stands: TLS has proved it. `None`: it is not wanted. Whoever was dialled must say something at
     /// once: the dialling side waits for it.
-    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Self::Line, Rc<Wire>)>;
+    fn link_opened(&self, peer: &Name, side: Side, packets: Packets) -> Option<(Self::Line, Rc<Wire>)>;
     /// The dial that was asked for has come to nothing.
     fn dial_failed(&self, to: &Name);
 }
@@ -213,7 +215,7 @@ impl<N: Network> Links<N> {
             return;
         }
         info!(%peer, ?side, "linked");
-        let Some((line, wire)) = self.0.network.link_opened(&peer, side) else { return };
+        let Some((line, wire)) = self.0.network.link_opened(&peer, side, Packets::of(&stream)) else { return };
         self.remember(Open { peer: peer.clone(), key, side, wire: Rc::downgrade(&wire) });
         let framing = Framing::after_handshake(session);
         let connection = Connection::after_handshake(Socket::Tcp(stream), framing, line, wire);

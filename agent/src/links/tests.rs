@@ -19,6 +19,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use super::dial::{DialError, first_of};
 use super::door::{Crowd, HANDSHAKES_MAX, origin, serve};
+use super::packets::Packets;
 use super::tls::Pins;
 use super::{Links, Network};
 use crate::doors::listen;
@@ -50,7 +51,7 @@ struct Line {
 impl Network for Fake {
     type Line = Rc<Line>;
 
-    fn link_opened(&self, peer: &Name, side: Side) -> Option<(Rc<Line>, Rc<Wire>)> {
+    fn link_opened(&self, peer: &Name, side: Side, _: Packets) -> Option<(Rc<Line>, Rc<Wire>)> {
         let (line, wire) = (Rc::new(Line::default()), Rc::new(Wire::default()));
         *line.wire.borrow_mut() = Some(wire.clone());
         if side == Side::Accepted {

@@ -60,6 +60,13 @@ impl Pulse {
         }
     }
 
+    /// From here on it is worth asking whether more has come than can be read.
+    #[must_use]
+    pub fn quiet_at(&self, beat: Heartbeat) -> Now {
+        let every = beat.every.max(self.tempo);
+        self.heard.after(every.saturating_add(every / 8))
+    }
+
     #[must_use]
     pub fn suspect_at(&self, beat: Heartbeat) -> Now {
         self.missed_at(beat, SUSPECT_MISSED.min(beat.miss))

@@ -111,6 +111,23 @@ impl Node {
         self.settle(now);
     }
 
+    /// Links that have been silent for longer than a beat, and since when. Before each `handle_timeout` and
+    /// `handle_link_open`, which may judge them, call `handle_stirring` for those by which something has come since.
+    pub fn quiet_links(&self, now: Now) -> impl Iterator<Item = (LinkId, Now)> {
+        let beat = self.settings.heartbeat;
+        let quiet = move |link: &Link| link.pulse.quiet_at(beat) <= now;
+        let links = self.links.iter().map(|(id, link)| (*id, link));
+        links.filter(move |(_, link)| quiet(link)).map(|(id, link)| (id, link.pulse.heard()))
+    }
+
+    /// Something has come by this link that cannot be read yet: it stands behind a packet that was lost, or is a part
+    /// of what is read as a whole.
+    pub fn handle_stirring(&mut self, id: LinkId, now: Now) {
+        self.heard(id, 1, now);
+        self.bear_with(id, now);
+        self.settle(now);
+    }
+
     fn heard(&mut self, id: LinkId, bytes: usize, now: Now) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.pulse.handle_heard(now);

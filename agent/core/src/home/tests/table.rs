@@ -28,11 +28,10 @@ fn in_state(state: State) -> (Home, Now) {
         State::Up => home.handle_link_up(&hub, now),
         State::Suspect => {
             home.handle_link_up(&hub, now);
-            home.handle_timeout(now);
-            now = now.after(EVERY);
-            home.handle_timeout(now);
-            now = start.after(EVERY * 9 / 4);
-            home.handle_timeout(now);
+            for quarter in 0..=9 {
+                now = start.after(EVERY * quarter / 4);
+                home.handle_timeout(now);
+            }
         }
     }
     while home.poll().is_some() {}

@@ -43,6 +43,9 @@ pub struct Lab {
     /// What each wire carries, where that is not any number of bytes, and until when it is busy.
     pub bytes_per_second: Option<u32>,
     busy: BTreeMap<End, Now>,
+    /// From whom to whom a lost packet is awaited, and until when; what has come behind one, and when.
+    holes: BTreeMap<(String, String), Now>,
+    behind: Vec<(End, Now)>,
     events: BTreeMap<(Now, u64), Event>,
     count: u64,
     cut: BTreeSet<(String, String)>,
@@ -106,6 +109,8 @@ impl Lab {
             wires: BTreeMap::new(),
             bytes_per_second: None,
             busy: BTreeMap::new(),
+            holes: BTreeMap::new(),
+            behind: Vec::new(),
             events: BTreeMap::new(),
             count: 0,
             cut: BTreeSet::new(),
@@ -384,12 +389,24 @@ impl Lab {
                 let (_, event) = self.events.pop_first().unwrap();
                 self.happen(event);
             } else if let Some((_, name)) = timer {
-                let now = self.now;
-                self.machines.get_mut(&name).unwrap().node.as_mut().unwrap().handle_timeout(now);
-                self.drain(&name);
+                self.tick(&name);
             }
         }
         panic!("two million events and no end: somebody talks without pause");
+    }
+
+    fn tick(&mut self, name: &str) {
+        let now = self.now;
+        let quiet: Vec<_> = self.node(name).quiet_links(now).collect();
+        let stirring: Vec<LinkId> = quiet
+            .into_iter()
+            .filter(|(link, since)| self.stirs(&(name.to_owned(), *link), *since))
+            .map(|(link, _)| link)
+            .collect();
+        let node = self.node_mut(name).unwrap();
+        stirring.into_iter().for_each(|link| node.handle_stirring(link, now));
+        node.handle_timeout(now);
+        self.drain(name);
     }
 
     fn happen(&mut self, event: Event) {
@@ -405,6 +422,10 @@ impl Lab {
             Event::Bytes { to, bytes } => {
                 if !self.wires.contains_key(&to) {
                     return;
+                }
+                if let Some(until) = self.hole(&to) {
+                    self.behind.push((to.clone(), now));
+                    return self.later(until.since(now), Event::Bytes { to, bytes });
                 }
                 if let Some(node) = self.node_mut(&to.0) {
                     node.handle_link_bytes(to.1, &bytes, now);

@@ -1,5 +1,7 @@
 //! Wires that carry little.
 
+use std::time::Duration;
+
 use super::{Lab, WORKSHOP};
 
 /// How often each of these linked, and changed its home.
@@ -34,6 +36,41 @@ fn a_machine_that_is_not_heard_does_not_wait_for_more_than_the_message_that_is_o
     lab.block_one_way("office", "hub");
     lab.seconds(3);
     assert_eq!(lab.node("office").status(lab.now).home.unwrap().as_str(), "spare");
+}
+
+/// A long message on its slow way from the hub to the office, for two seconds more, when a packet of it is lost.
+fn with_a_packet_lost(time: Duration) -> Lab {
+    let mut lab = Lab::new(WORKSHOP, 1);
+    lab.want("office", "line/#");
+    lab.seconds(20);
+    lab.bytes_per_second = Some(250_000);
+    lab.publish("press", "line/a", &"x".repeat(1_000_000));
+    lab.seconds(6);
+    lab.stall("hub", "office", time);
+    lab
+}
+
+#[test]
+fn whoever_sends_on_behind_a_lost_packet_is_not_silent() {
+    let mut lab = with_a_packet_lost(Duration::from_secs(3));
+    let before = changes(&lab);
+    lab.millis(2_900);
+    assert!(lab.heard("office").is_empty());
+    assert_eq!(changes(&lab), before, "nobody is left or dialled anew");
+    lab.seconds(10);
+    assert_eq!(lab.heard("office").len(), 1);
+    assert_eq!(changes(&lab), before);
+}
+
+#[test]
+fn whoever_stops_behind_a_lost_packet_is_left_in_time() {
+    let mut lab = with_a_packet_lost(Duration::from_secs(60));
+    let home = |lab: &Lab| lab.node("office").status(lab.now).home.unwrap();
+    lab.block_one_way("hub", "office");
+    lab.seconds(2);
+    assert_eq!(home(&lab).as_str(), "hub");
+    lab.seconds(2);
+    assert_eq!(home(&lab).as_str(), "spare");
 }
 
 #[test]

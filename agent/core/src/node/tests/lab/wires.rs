@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{End, Event, LATENCY, Lab};
 use crate::node::link::LinkId;
+use crate::time::Now;
 
 impl Lab {
     /// Every connection of two machines breaks; what was on its way is lost.
@@ -31,6 +32,22 @@ impl Lab {
     pub fn block(&mut self, a: &str, b: &str) {
         self.cut.insert((a.into(), b.into()));
         self.cut.insert((b.into(), a.into()));
+    }
+
+    /// A packet from one to the other is lost: what comes after it comes, and cannot be read so long.
+    pub fn stall(&mut self, from: &str, to: &str, time: Duration) {
+        self.holes.insert((from.into(), to.into()), self.now.after(time));
+    }
+
+    /// Until when nothing that comes here can be read.
+    pub(super) fn hole(&self, to: &End) -> Option<Now> {
+        let from = &self.wires.get(to)?.0;
+        self.holes.get(&(from.clone(), to.0.clone())).copied().filter(|until| self.now < *until)
+    }
+
+    /// Whether anything has come since then that cannot be read yet.
+    pub(super) fn stirs(&self, end: &End, since: Now) -> bool {
+        self.behind.iter().any(|(to, at)| to == end && *at > since && *at <= self.now)
     }
 
     pub(super) fn passes(&self, from: &str, to: &str) -> bool {
